@@ -1,0 +1,132 @@
+"""The tree of commands, what every command takes, and how each one ends.
+
+A command is a function: its arguments, with their types, defaults and docstring, are its flags. Its module is
+imported when the command is called, so that `smidgen --help` is quick. It returns an `Outcome` and prints nothing
+on standard output itself.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 invalid data, 4 done with quarantined rows, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, default_name_transform
+from cyclopts.config import Dict
+from cyclopts.types import ExistingFile
+
+from smidgen import __version__
+from smidgen.cli.flags import EVERYWHERE
+from smidgen.cli.help import Help
+from smidgen.cli.outcome import Outcome
+from smidgen.errors import SmidgenError
+from smidgen.settings import parse_overrides, read_settings
+
+COMMANDS = {
+    "demo": ("smidgen.cli.study:demo", "Run a whole study on embedded data: offline, in minutes."),
+    "prepare": ("smidgen.cli.prepare:prepare", "Turn a dataset into checked pairs, and list its bad rows."),
+    "train": ("smidgen.cli.train:app", "Train a model: sft, dpo and other preference losses."),
+    "bench": ("smidgen.cli.bench:bench", "Measure what a model refuses: the harmful, the harmless."),
+    "select": ("smidgen.cli.select:select", "Choose a subset of the pairs at a budget."),
+    "minimize": ("smidgen.cli.study:minimize", "Find the smallest subset that aligns as well as all."),
+    "report": ("smidgen.cli.report:report", "Rebuild a run's report from its files."),
+    "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
+}
+
+
+def build_app(*, full_help: bool = False) -> App:
+    """The command tree; `full_help` also shows the rare flags."""
+    app = App(
+        name="smidgen",
+        help="Find the smallest set of preference pairs that aligns a language model as well as all of them do.",
+        version=__version__,
+        help_flags=["--help", "-h", "--help-all"],
+        help_format="plaintext",
+        help_formatter=Help(full=full_help),
+        default_parameter=Parameter(negative_iterable=(), name_transform=flag_name),
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for order, (name, (path, summary)) in enumerate(COMMANDS.items()):
+        app.command(path, name=name, help=summary, sort_key=order)
+
+    @app.meta.default
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        config: Annotated[ExistingFile | None, EVERYWHERE] = None,
+        override: Annotated[tuple[str, ...], Parameter(name="--set", metavar="A.B=C"), EVERYWHERE] = (),
+        as_json: Annotated[bool, Parameter(name="--json"), EVERYWHERE] = False,
+    ) -> int:
+        """Run one command and print its outcome.
+
+        Args:
+            config: Settings in YAML, named as the flags are; flags and --set go first.
+            override: One setting on top of --config; repeatable.
+            as_json: Print the outcome as one JSON object.
+        """
+        sources = [(parse_overrides(override), "--set")] + ([(read_settings(config), str(config))] if config else [])
+        app.config = tuple(Dict(data, source=source, use_commands_as_keys=False) for data, source in sources)
+        outcome = app(tokens)
+        return finish(outcome, as_json=as_json) if isinstance(outcome, Outcome) else 0
+
+    return app
+
+
+def flag_name(name: str) -> str:
+    """An argument's flag; a flag that is repeated is named for one value."""
+    return "selector" if name == "selectors" else default_name_transform(name)
+
+
+def finish(outcome: Outcome, *, as_json: bool) -> int:
+    """Print what a command has to say; its exit code."""
+    if as_json:
+        print(json.dumps(outcome.data, indent=2, ensure_ascii=False, allow_nan=False))
+    elif outcome.text:
+        print(outcome.text)
+    sys.stdout.flush()
+    return 4 if outcome.n_quarantined else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line on `argv` (default: the process's own); its exit code."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    try:
+        return build_app(full_help="--help-all" in tokens).meta(tokens) or 0
+    except UnknownCommandError as error:
+        return _fail(_unknown_command(error), 2)
+    except CycloptsError as error:
+        command = " ".join(["smidgen", *(error.command_chain or ())])
+        return _fail(f"{error} See `{command} --help`.", 2)
+    except SmidgenError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again to resume", 130)
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has gone; leave nothing for the interpreter to flush into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(str(error), 1)
+
+
+def _unknown_command(error: UnknownCommandError) -> str:
+    """Said here, because the error's own text imports every command to find out which there are."""
+    wrong = (error.unused_tokens or [""])[0]
+    names = [name for name in error.app or () if not name.startswith("-")]
+    near = get_close_matches(wrong, names, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"unknown command {wrong!r}; expected one of: {', '.join(names)}.{hint}"
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"smidgen: {message}", file=sys.stderr)
+    return exit_code

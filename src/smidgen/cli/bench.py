@@ -1,0 +1,84 @@
+"""`smidgen bench`: refusals of one model, with intervals, by several pattern lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+
+from smidgen.assets import SHIPPED_PROMPTS
+from smidgen.cli.flags import RARE, Harmful, Harmless, TemplateName
+from smidgen.cli.outcome import Outcome
+from smidgen.data.prompts import load_prompts
+from smidgen.data.templates import load_template
+from smidgen.errors import UsageError
+from smidgen.evaluation.patterns import SHIPPED
+from smidgen.evaluation.refusal import bench as score_prompts
+from smidgen.evaluation.refusal import summarize
+from smidgen.models.load import load_language_model
+from smidgen.runs import atomic_write
+
+
+def bench(
+    *,
+    model: Annotated[str, Parameter(metavar="MODEL")],
+    harmful: Harmful = None,
+    harmless: Harmless = None,
+    template: TemplateName = "plain",
+    patterns: Annotated[tuple[str, ...], Parameter(metavar="LIST")] = (),
+    completions: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    max_new_tokens: Annotated[PositiveInt, RARE] = 32,
+) -> Outcome:
+    """Measure what a model refuses: the harmful, the harmless.
+
+    The score is the refusal rate on harmful prompts minus that on harmless ones, found by text patterns in greedy
+    continuations. Without prompt files, the project's own dev prompts are asked; its confirm prompts stay untouched
+    for the end of a study.
+
+    Args:
+        model: A folder in Hugging Face format, or a hub name.
+        patterns: Further refusal patterns: a file, one a line; repeatable. The shipped lists are always reported.
+        completions: Keep every prompt's continuation in this JSONL file; must not exist yet.
+        max_new_tokens: Longest continuation.
+    """
+    if completions and completions.exists():
+        raise UsageError(f"--completions {completions} exists; nothing is overwritten. Give another file.")
+    lists = (*SHIPPED, *(name for name in patterns if name not in SHIPPED))
+    asked = (
+        load_prompts(harmful or SHIPPED_PROMPTS / "harmful_dev.txt"),
+        load_prompts(harmless or SHIPPED_PROMPTS / "harmless_dev.txt"),
+    )
+    lm = load_language_model(model)
+    scores = score_prompts(
+        lm,
+        load_template(template, lm.tokenizer),
+        *asked,
+        pattern_lists=lists,
+        max_new_tokens=max_new_tokens,
+    )
+    if completions:
+        with atomic_write(completions) as file:
+            file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in scores)
+    summary = summarize(scores)
+    return Outcome(summary, _table(summary))
+
+
+def _table(summary: Mapping[str, Any]) -> str:
+    columns = ("score", "harmful_refusal_rate", "harmless_refusal_rate")
+    rows = {**summary["lists"], "exercise, anywhere": summary["exercise_compatible"]}
+    width = max(map(len, rows)) + 2
+    titles = (f"{title:>22}" for title in ("score", "refused, harmful", "refused, harmless"))
+    lines = [
+        f"{summary['n_harmful']} harmful and {summary['n_harmless']} harmless prompts, {summary['confidence']:.0%} "
+        "intervals",
+        f"{'patterns':<{width}}{''.join(titles)}",
+    ]
+    for name, found in rows.items():
+        cells = ("{mean:.3f} [{low:.3f}, {high:.3f}]".format_map(found[column]) for column in columns)
+        lines.append(f"{name:<{width}}{''.join(f'{cell:>22}' for cell in cells)}")
+    return "\n".join([*lines, f"surrogate score {summary['surrogate_score']:.3f}"])

@@ -1,0 +1,182 @@
+"""Flags that several commands share, each declared and documented once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from cyclopts import Group, Parameter
+from cyclopts.types import ExistingFile, NonNegativeInt, PositiveInt
+from pydantic import BaseModel
+
+from smidgen.settings import plain_settings
+
+if TYPE_CHECKING:
+    from smidgen.cli.outcome import Outcome
+    from smidgen.data.prepare import Prepared
+
+# Panels of a help page; those of the last two show in --help-all only.
+MAIN_PANELS = ("Commands", "Arguments", "Parameters", "Settings")
+RARE = Parameter(group=Group("Rare", sort_key=2))
+EVERYWHERE = Parameter(group=Group("Everywhere", sort_key=3))
+# For an argument that is a group: its fields become flags of their own, under their own names.
+FLAT = Parameter(name="*")
+# The same for the settings of another room, which knows nothing of help pages: only the common ones show by default.
+SETTINGS = Parameter(name="*", group=Group("Settings", sort_key=1))
+COMMON_SETTINGS = {
+    "--beta",
+    "--loss",
+    "--learning-rate",
+    "--batch-size",
+    "--epochs",
+    "--steps",
+    "--delta",
+    "--selector",
+    "--confirm-seeds",
+    "--seed",
+}
+
+PairSources = Annotated[
+    list[str],
+    Parameter(
+        name="--pairs",
+        metavar="SOURCE",
+        help="Preference pairs: file, folder or hub name; repeatable. "
+        "JSONL (plain or .gz), JSON, CSV or Parquet with prompt, chosen and rejected.",
+    ),
+]
+Model = Annotated[
+    str,
+    Parameter(metavar="MODEL", help="The SFT model: a folder in Hugging Face format, or a hub name."),
+]
+Aligned = Annotated[
+    str | None,
+    Parameter(metavar="MODEL", help="The same model after training on all pairs, if there is one."),
+]
+Harmful = Annotated[
+    ExistingFile | None,
+    Parameter(
+        metavar="FILE",
+        help="Prompts to refuse; without it, the project's own. "
+        "One a line, a JSON list, or JSONL or CSV with a prompt column.",
+    ),
+]
+Harmless = Annotated[
+    ExistingFile | None,
+    Parameter(metavar="FILE", help="Prompts to answer; without it, the project's own."),
+]
+TemplateName = Annotated[
+    str,
+    Parameter(
+        metavar="NAME",
+        help="How a conversation becomes text: plain, hh or chat. "
+        "plain is `user: {prompt} assistant: {response}`, hh is hh-rlhf's, chat is the tokenizer's own.",
+    ),
+]
+MaxLength = Annotated[
+    PositiveInt | None,
+    Parameter(metavar="TOKENS", help="Longest prompt and answer; longer pairs are left out, and counted."),
+]
+AnswerHead = Annotated[
+    PositiveInt | None,
+    RARE,
+    Parameter(
+        metavar="TOKENS",
+        help="Of a pair above --max-length, keep this much of both answers, without end of text; counted.",
+    ),
+]
+MaxBadFraction = Annotated[
+    float,
+    RARE,
+    Parameter(metavar="SHARE", help="Fail, with exit code 3, when more than this share of the rows is bad."),
+]
+AllowLeaks = Annotated[
+    bool,
+    RARE,
+    Parameter(help="Go on although training prompts stand among the benchmark's."),
+]
+ConfirmHarmful = Annotated[
+    ExistingFile | None,
+    Parameter(metavar="FILE", help="Prompts for the final test; without it, half of --harmful, by hash."),
+]
+ConfirmHarmless = Annotated[
+    ExistingFile | None,
+    Parameter(metavar="FILE", help="Prompts for the final test; without it, half of --harmless, by hash."),
+]
+Heldout = Annotated[
+    tuple[str, ...],
+    Parameter(metavar="SOURCE", help="Pairs never trained on; without it, some of --pairs are held out."),
+]
+Out = Annotated[
+    Path,
+    Parameter(metavar="FOLDER", help="Where the results go; other work there is never overwritten."),
+]
+Seed = Annotated[NonNegativeInt, Parameter(help="Everything random follows from it.")]
+DryRun = Annotated[bool, Parameter(help="Say what would be done, and do nothing.")]
+
+
+def takes_arguments_of(
+    function: Callable[..., Any], *, but: Collection[str], flags: Mapping[str, Any]
+) -> Callable[[Callable[..., Outcome]], Callable[..., Outcome]]:
+    """Give a command the keyword-only arguments and the docstring of the function it runs: they are declared there.
+
+    The command is called with all of them, those not given on the command line at their defaults.
+
+    Args:
+        function: What the command runs.
+        but: Arguments that are no flags.
+        flags: Types for the command line in place of the function's own, by argument.
+    """
+    hints = get_type_hints(function) | dict(flags)
+    parameters = [
+        p.replace(annotation=hints[name])
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind is p.KEYWORD_ONLY and name not in but
+    ]
+
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+
+    def decorate(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
+        def complete(**given: Any) -> Outcome:
+            return command(**(defaults | given))
+
+        complete.__name__ = command.__name__
+        complete.__doc__ = inspect.getdoc(function)
+        complete.__annotations__ = {p.name: p.annotation for p in parameters}
+        complete.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+        return complete
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairData:
+    """Where pairs come from, and which of them can be used."""
+
+    pairs: PairSources
+    template: TemplateName = "plain"
+    max_length: MaxLength = None
+    answer_head: AnswerHead = None
+    max_bad_fraction: MaxBadFraction = 0.5
+
+    def checks(self, tokenizer: Any) -> dict[str, Any]:
+        """Everything that `prepare_pairs` takes beside the sources."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "pairs"} | {"tokenizer": tokenizer}
+
+    def prepared(self, tokenizer: Any) -> Prepared:
+        """The checked pairs, encoded where a tokenizer is given."""
+        from smidgen.data.prepare import prepare_pairs
+
+        return prepare_pairs(self.pairs, **self.checks(tokenizer))
+
+
+def flag_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A command's arguments as the settings that `--config` takes: groups opened, values plain."""
+    settings: dict[str, Any] = {}
+    for name, value in arguments.items():
+        is_group = isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type))
+        settings |= plain_settings(value) if is_group else {name: plain_settings(value)}
+    return settings

@@ -1,0 +1,108 @@
+"""What a command leaves behind: a folder that is its own, and something to say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smidgen.cli.flags import flag_settings
+from smidgen.errors import SmidgenError
+from smidgen.runs import content_hash, file_hash, open_run, write_text
+from smidgen.settings import settings_yaml
+
+if TYPE_CHECKING:
+    from smidgen.data.prepare import Prepared
+
+# What work that was refused for its data leaves for the user to read; it holds no folder.
+_COMPLAINTS = {"quarantine.jsonl", "leaks.json"}
+_CLAIM = {"run.json", "settings.yaml"}
+# What does not change the results, and so may differ when the same work is taken up again.
+_NOT_IDENTITY = ("out", "dry_run", "workers")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a command that was done.
+
+    Attributes:
+        data: What `--json` prints.
+        text: What people read on standard output otherwise.
+        n_quarantined: Rows left out of what was done; more than none makes the exit code 4.
+    """
+
+    data: Mapping[str, Any]
+    text: str
+    n_quarantined: int = 0
+
+
+@contextmanager
+def claimed(
+    out: Path,
+    command: str,
+    arguments: Mapping[str, Any],
+    inputs: Sequence[str | Path],
+    *,
+    scratch: Collection[str] = (),
+) -> Iterator[Path]:
+    """Hold the folder `out` for one piece of work: this command, with these arguments, on inputs of this content.
+
+    The same work may take the folder up again; other work there is never touched. Work that is refused before it has
+    made anything (bad settings, bad data), or was a dry run, gives the folder back for the corrected command.
+
+    Args:
+        out: The folder, made where it is missing.
+        command: Its name.
+        arguments: What it was called with.
+        inputs: Files, folders or hub names that the results depend on.
+        scratch: Files that are worth nothing where the work is refused.
+
+    Raises:
+        UsageError: The folder holds something else.
+    """
+    if _names(out) <= _COMPLAINTS:
+        _remove(out, _COMPLAINTS)
+    settings = flag_settings(arguments)
+    identity = {name: value for name, value in settings.items() if name not in _NOT_IDENTITY}
+    identity |= {"command": command, "inputs": {str(name): input_hash(name) for name in inputs}}
+    open_run(out, identity)
+    try:
+        write_text(out / "settings.yaml", settings_yaml(settings))
+        yield out
+    except SmidgenError:
+        _give_back(out, scratch)
+        raise
+    if arguments.get("dry_run"):
+        _give_back(out, scratch)
+
+
+def _give_back(out: Path, scratch: Collection[str]) -> None:
+    if _names(out) <= _COMPLAINTS | _CLAIM | set(scratch):
+        _remove(out, _CLAIM | set(scratch))
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _remove(folder: Path, names: Collection[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
+def input_hash(source: str | Path) -> str | None:
+    """A hash of a file's or folder's content; None for what is not on this disk, such as a hub name."""
+    path = Path(source)
+    if path.is_file():
+        return file_hash(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return content_hash([(str(file.relative_to(path)), file_hash(file)) for file in files])
+    return None
+
+
+def left_out(prepared: Prepared) -> list[str]:
+    """One line for each reason for which rows were left out."""
+    return [f"  {prepared.counts[reason]:>6} {reason}: {text}" for reason, text in prepared.explanations.items()]

@@ -1,0 +1,77 @@
+"""`smidgen settings schema`: what may stand in a command's --config, or behind a selector's or loss's colon."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from pydantic import TypeAdapter
+
+from smidgen.cli.outcome import Outcome
+from smidgen.errors import UsageError
+from smidgen.settings import Registry, plain_settings, settings_schema
+
+app = App(name="settings", help="Describe the settings of every command.")
+
+
+@app.command
+def schema(name: Annotated[str, Parameter(metavar="NAME")] = "", /) -> Outcome:
+    """Print the JSON schema of the settings of a command, of all selectors or losses, or of everything.
+
+    Args:
+        name: A command such as minimize or "train dpo", or selector, or loss; without it, everything.
+    """
+    commands = dict(_commands())
+    registries = {registry.kind: registry for registry in _registries()}
+    if name and name not in {*commands, *registries}:
+        raise UsageError(f"unknown {name!r}; expected one of: {', '.join([*commands, *registries])}")
+    found = {key: command_schema(command) for key, command in commands.items() if name in ("", key)}
+    found |= {
+        kind: {function.__name__: settings_schema(function) for function in registry}
+        for kind, registry in registries.items()
+        if name in ("", kind)
+    }
+    result = found[name] if name else found
+    return Outcome(result, json.dumps(result, indent=2, ensure_ascii=False))
+
+
+def command_schema(command: App) -> dict[str, Any]:
+    """The JSON schema of a command's settings, from its flags: `--a.b` is the setting b of the group a."""
+    root: dict[str, Any] = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    for argument in command.assemble_argument_collection(parse_docstring=True):
+        if not argument.show or not argument.name.startswith("--"):
+            continue
+        *groups, last = argument.name.removeprefix("--").replace("-", "_").split(".")
+        node = root
+        for group in groups:
+            empty = {"type": "object", "properties": {}, "additionalProperties": False}
+            node = node["properties"].setdefault(group, empty)
+        if argument.required:
+            node.setdefault("required", []).append(last)
+        found = TypeAdapter(argument.hint).json_schema()
+        if argument.parameter.help:
+            found["description"] = " ".join(argument.parameter.help.split())
+        if not argument.required and argument.field_info.default is not argument.field_info.empty:
+            found["default"] = plain_settings(argument.field_info.default)
+        node["properties"][last] = found
+    return root
+
+
+def _commands() -> Iterator[tuple[str, App]]:
+    """Every command by its full name."""
+    from smidgen.cli.app import COMMANDS, build_app
+
+    root = build_app()
+    for name in COMMANDS:
+        command = root[name]
+        own = [key for key in command if not key.startswith("-")]
+        yield from ((f"{name} {key}", command[key]) for key in own) if own else ((name, command),)
+
+
+def _registries() -> tuple[Registry[Any], ...]:
+    from smidgen.selection.selectors import selector
+    from smidgen.training.losses import loss
+
+    return selector, loss

@@ -1,0 +1,88 @@
+"""`smidgen select`: a subset of the pairs at a budget, and why each pair is in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+
+from smidgen.cli.flags import FLAT, Aligned, DryRun, Harmful, Harmless, Model, Out, PairData, Seed
+from smidgen.cli.outcome import Outcome, claimed, left_out
+from smidgen.data.prepare import write_quarantine
+from smidgen.data.tables import write_subset
+from smidgen.data.templates import load_template
+from smidgen.models.load import load_language_model
+from smidgen.selection.features import write_features
+from smidgen.selection.measure import measure_features, subset_columns
+from smidgen.selection.selectors import selector as selectors
+from smidgen.selection.selectors import top
+from smidgen.study.inputs import read_prompts
+
+
+def select(
+    *,
+    data: Annotated[PairData, FLAT],
+    model: Model,
+    out: Out,
+    budget: Annotated[PositiveInt, Parameter(metavar="PAIRS")],
+    selector: Annotated[str, Parameter(metavar="NAME")] = "contrast",
+    aligned: Aligned = None,
+    harmful: Harmful = None,
+    harmless: Harmless = None,
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+) -> Outcome:
+    """Choose a subset of the pairs at a budget.
+
+    Writes subset.csv (idx, prompt, chosen, rejected, then why), subset_spreadsheet.csv, features.parquet and
+    quarantine.jsonl. The prompts only tell harmful requests from harmless ones; half of a file given is left for
+    the end of a study.
+
+    Args:
+        budget: How many pairs to keep.
+        selector: The ranking, with its settings: name or name:key=value,…; see `smidgen settings schema selector`.
+    """
+    arguments = dict(locals())
+    rank = selectors.bind(selector)
+    dev = read_prompts(harmful, harmless, None, None)["dev"]
+    lm = load_language_model(model)
+    prepared = data.prepared(lm.tokenizer)
+    if dry_run:
+        text = f"{budget} of {len(prepared.pairs)} pairs by {selector}; dry run: nothing written"
+        return Outcome({"budget": budget, "pairs": len(prepared.pairs)}, text, len(prepared.quarantine))
+    prompt_files = [path for path in (harmful, harmless) if path]
+    inputs = [*data.pairs, model, *([aligned] if aligned else []), *prompt_files]
+    with claimed(out, "select", arguments, inputs):
+        features = measure_features(
+            lm,
+            prepared.pairs,
+            prepared.encoded,
+            template=load_template(data.template, lm.tokenizer),
+            harmful=dev[0],
+            harmless=dev[1],
+            aligned=load_language_model(aligned) if aligned else None,
+        )
+        selection = rank(features, seed)
+        subset = prepared.pairs.take(top(selection, budget))
+        columns = subset_columns(subset, features, selection.reasons, selector=selector)
+        write_features(features, out / "features.parquet")
+        write_quarantine(prepared.quarantine, out)
+        path, _ = write_subset(out, subset, columns)
+    kinds = Counter(columns["kind"])
+    n_eligible = int(selection.eligible.sum())
+    lines = [
+        f"{budget} of {n_eligible} eligible pairs ({len(prepared.pairs)} in all) by {selector}",
+        *(f"  {n:>6} {kind}" for kind, n in kinds.most_common()),
+        *left_out(prepared),
+        f"written to {path}",
+    ]
+    result = {
+        "subset_size": len(subset),
+        "eligible": n_eligible,
+        "pairs": len(prepared.pairs),
+        "kinds": dict(kinds),
+        "subset": str(path),
+    }
+    return Outcome(result, "\n".join(lines), len(prepared.quarantine))

@@ -1,0 +1,199 @@
+"""From sources to checked pairs: load, check, encode, and account for every row that was left out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from smidgen.data.checks import EXPLANATIONS, BadRow, Quarantined, split_repeats
+from smidgen.data.rows import pair_from_row
+from smidgen.data.sources import Loaded, Source, load_rows
+from smidgen.data.templates import Template, load_template
+from smidgen.data.tokens import EncodedPair, count_cut_answers, encode_pairs
+from smidgen.errors import InvalidData, UsageError
+from smidgen.pairs import Messages, PairTable, PreferencePair
+from smidgen.runs import atomic_write, write_json
+
+LENGTH_REASONS = frozenset({"over_long"})
+"""Reasons that say nothing against a row, so that they do not count towards `max_bad_fraction`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Checked pairs, and an account of the rest.
+
+    Attributes:
+        pairs: In the order loaded.
+        encoded: The same pairs as token ids, in the same order; empty where no tokenizer was given.
+        quarantine: Rows left out, by file and line.
+        counts: `rows` read, `pairs` kept, `quarantined`, `cut_answers`, and each reason with its number of rows.
+        explanations: One sentence for each reason that occurs.
+        dropped_columns: Columns that hold neither text nor number, which pairs do not carry.
+    """
+
+    pairs: PairTable
+    encoded: list[EncodedPair]
+    quarantine: list[Quarantined]
+    counts: dict[str, int]
+    explanations: Mapping[str, str] = field(default_factory=dict)
+    dropped_columns: tuple[str, ...] = ()
+
+
+class TooManyBadRows(InvalidData):
+    """More rows are bad than was allowed; carries them, so that they can be written down."""
+
+    def __init__(self, message: str, quarantine: list[Quarantined]) -> None:
+        super().__init__(message)
+        self.quarantine = quarantine
+
+
+def prepare_pairs(
+    sources: Source | Sequence[Source],
+    *,
+    max_bad_fraction: float = 0.5,
+    split: str = "train",
+    template: Template | str = "plain",
+    tokenizer: Any = None,
+    max_length: int | None = None,
+    answer_head: int | None = None,
+) -> Prepared:
+    """Load pairs, leave out what cannot be trained on, and say what and why.
+
+    Args:
+        sources: See `sources.load_rows`.
+        max_bad_fraction: Share of rows, over-long ones not counted, above which the data is refused.
+        split: Of hub datasets.
+        template: A template or its name; used only with a tokenizer.
+        tokenizer: None skips everything about tokens.
+        max_length: See `tokens.encode_pairs`.
+        answer_head: See `tokens.encode_pairs`.
+
+    Raises:
+        UsageError: A source, template or length that cannot be taken as given.
+        InvalidData: A source that is empty or unreadable.
+        TooManyBadRows: An InvalidData, where too many rows are bad or none is good.
+    """
+    if not 0 <= max_bad_fraction <= 1:
+        raise UsageError(f"expected max_bad_fraction from 0 to 1, got {max_bad_fraction}; 0.5 allows half the rows.")
+    loaded = load_rows(sources, split=split)
+    pairs, quarantine, places = _check(loaded)
+    encoded: list[EncodedPair] = []
+    n_cut = 0
+    if tokenizer is not None:
+        template = load_template(template, tokenizer) if isinstance(template, str) else template
+        encoded, unusable = encode_pairs(pairs, template, tokenizer, max_length=max_length, answer_head=answer_head)
+        n_cut = count_cut_answers(encoded, tokenizer)
+        quarantine += [_at(places, q) for q in unusable]
+        kept = {pair.idx for pair in encoded}
+        pairs = [pair for pair in pairs if pair.idx in kept]
+    quarantine.sort(key=lambda q: (q.source, q.line))
+    reasons = Counter(q.reason for q in quarantine)
+    _refuse_bad_data(loaded.n_rows, len(pairs), reasons, quarantine, max_bad_fraction)
+    counts = {"rows": loaded.n_rows, "pairs": len(pairs), "quarantined": len(quarantine), "cut_answers": n_cut}
+    return Prepared(
+        pairs=PairTable(pairs),
+        encoded=encoded,
+        quarantine=quarantine,
+        counts=counts | dict(sorted(reasons.items())),
+        explanations={reason: EXPLANATIONS[reason] for reason in sorted(reasons)},
+        dropped_columns=loaded.dropped_columns,
+    )
+
+
+def prepare_into(out: Path | str, sources: Source | Sequence[Source], **settings: Any) -> Prepared:
+    """`prepare_pairs` and `write_prepared`; where too many rows are bad, writes quarantine.jsonl alone and raises."""
+    try:
+        prepared = prepare_pairs(sources, **settings)
+    except TooManyBadRows as error:
+        write_quarantine(error.quarantine, out)
+        raise
+    write_prepared(prepared, out)
+    return prepared
+
+
+def write_prepared(prepared: Prepared, out: Path | str) -> None:
+    """Write pairs.jsonl (which loads as the same pairs), quarantine.jsonl and summary.json into the folder `out`."""
+    write_quarantine(prepared.quarantine, out)
+    write_json(
+        Path(out) / "summary.json",
+        {
+            "counts": prepared.counts,
+            "explanations": dict(prepared.explanations),
+            "dropped_columns": list(prepared.dropped_columns),
+        },
+    )
+    write_pairs(prepared.pairs, Path(out) / "pairs.jsonl")
+
+
+def write_quarantine(quarantine: Sequence[Quarantined], out: Path | str) -> None:
+    """Write one line a row left out: source, line, idx, reason, detail."""
+    with atomic_write(Path(out) / "quarantine.jsonl") as file:
+        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in quarantine)
+
+
+def write_pairs(pairs: Sequence[PreferencePair], path: Path | str) -> None:
+    """Write pairs as JSONL that loads as the same pairs: own columns first, then meta."""
+    with atomic_write(path) as file:
+        for pair in pairs:
+            row = {
+                "idx": pair.idx,
+                "prompt": _plain(pair.prompt, "user"),
+                "chosen": _plain(pair.chosen, "assistant"),
+                "rejected": _plain(pair.rejected, "assistant"),
+                "source": pair.source,
+                "source_row": pair.source_row,
+            }
+            file.write(json.dumps(row | dict(pair.meta), ensure_ascii=False) + "\n")
+
+
+def _plain(messages: Messages, role: str) -> str | list[dict[str, str]]:
+    if len(messages) == 1 and messages[0].role == role:
+        return messages[0].content
+    return [{"role": m.role, "content": m.content} for m in messages]
+
+
+Places = dict[int, tuple[str, int]]
+"""The file and line in which each idx stood; a pair's own source may name another."""
+
+
+def _check(loaded: Loaded) -> tuple[list[PreferencePair], list[Quarantined], Places]:
+    quarantine = list(loaded.quarantine)
+    good: list[tuple[PreferencePair, int, str]] = []
+    for row in loaded.rows:
+        try:
+            pair = pair_from_row(row.columns, idx=row.idx, source=row.source, source_row=row.row, extra=row.meta)
+            good.append((pair, row.line, row.source))
+        except BadRow as bad:
+            quarantine.append(Quarantined(row.source, row.line, row.idx, bad.reason, bad.detail))
+    pairs, repeated = split_repeats(good)
+    places: Places = {}
+    for pair, line, source in good:
+        places.setdefault(pair.idx, (source, line))
+    return pairs, quarantine + repeated, places
+
+
+def _at(places: Places, row: Quarantined) -> Quarantined:
+    source, line = places[row.idx] if row.idx is not None else (row.source, row.line)
+    return replace(row, source=source, line=line)
+
+
+def _refuse_bad_data(
+    n_rows: int, n_pairs: int, reasons: Counter[str], quarantine: list[Quarantined], max_bad_fraction: float
+) -> None:
+    n_bad = sum(count for reason, count in reasons.items() if reason not in LENGTH_REASONS)
+    if n_bad <= max_bad_fraction * n_rows and n_pairs:
+        return
+    listed = "; ".join(f"{count} {reason} ({EXPLANATIONS[reason]})" for reason, count in reasons.most_common(3))
+    first = quarantine[0]
+    expected = f"at most {max_bad_fraction:.0%} bad rows" if n_pairs else "at least one usable pair"
+    came = f"{n_bad} of {n_rows}" if n_pairs else f"none in {n_rows} rows"
+    raise TooManyBadRows(
+        f"expected {expected}, got {came}: {listed}; the first is {first.source}, line "
+        f"{first.line}: {first.detail}. Correct the rows in quarantine.jsonl, or allow more with a higher "
+        "max_bad_fraction or max_length.",
+        quarantine,
+    )

@@ -1,0 +1,186 @@
+"""One row of any accepted shape as a preference pair, or why it is none.
+
+Shapes: prompt, chosen and rejected as texts; the same as lists of messages; and, without a prompt, two whole dialogues
+(hh-rlhf strings, or lists of messages) that differ in their last assistant turn. Dialogues are split at that turn and
+nowhere else: a split at the longest common prefix would cut into answers that open alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from smidgen.data.checks import BadRow, check_characters, check_string, check_text, excerpt
+from smidgen.data.readers import TEXT_COLUMNS
+from smidgen.pairs import Message, Messages, PreferencePair, Scalar, messages_from
+
+_OWN_COLUMNS = {*TEXT_COLUMNS, "idx", "source", "source_row"}
+_ROLES = ("system", "user", "assistant")
+
+
+def pair_from_row(
+    columns: Any, *, idx: int, source: str, source_row: int, extra: Mapping[str, Scalar] | None = None
+) -> PreferencePair:
+    """The pair that a row holds.
+
+    Args:
+        columns: The row; its own `source` and `source_row`, where they are text and a whole number, are kept.
+        idx: The pair's idx.
+        source: Used where the row names none.
+        source_row: Zero-based; used where the row names none.
+        extra: Further `meta`.
+
+    Raises:
+        BadRow: The row holds no usable pair.
+    """
+    if not isinstance(columns, Mapping):
+        raise BadRow("not_an_object", f"got {type(columns).__name__}: {excerpt(columns)}")
+    if missing := [name for name in ("chosen", "rejected") if name not in columns]:
+        raise BadRow("missing_column", f"no {' and no '.join(missing)} among {excerpt(list(columns), 80)}")
+    prompt, chosen, rejected = _conversation(columns)
+    if chosen == rejected:
+        raise BadRow("equal_answers", f"both are {excerpt(chosen[0].content)}")
+    return PreferencePair(
+        idx=idx,
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        source=_own_source(columns) or source,
+        source_row=source_row if (own := _own_row(columns)) is None else own,
+        meta={**_meta(columns), **(extra or {})},
+    )
+
+
+def _conversation(columns: Mapping[str, Any]) -> tuple[Messages, Messages, Messages]:
+    chosen, rejected = columns["chosen"], columns["rejected"]
+    if "prompt" not in columns or _is_dialogue(chosen) or _is_dialogue(rejected):
+        prompt, chosen_answer = split_dialogue(chosen, "chosen")
+        other_prompt, rejected_answer = split_dialogue(rejected, "rejected")
+        if prompt != other_prompt:
+            raise BadRow("prompts_differ", f"they part at {_parting(prompt, other_prompt)}")
+        if "prompt" in columns and columns["prompt"] not in (prompt[-1].content, _plain(prompt)):
+            raise BadRow("prompts_differ", "the prompt column is not the prompt of the dialogues")
+        return _ends_with_user(prompt), chosen_answer, rejected_answer
+    prompt = _ends_with_user(_messages(columns["prompt"], "prompt", "user"))
+    return prompt, _answer(chosen, "chosen"), _answer(rejected, "rejected")
+
+
+def _ends_with_user(prompt: Messages) -> Messages:
+    if prompt[-1].role != "user":
+        raise BadRow("bad_messages", f"the prompt ends in a turn of the {prompt[-1].role}")
+    check_text(prompt[-1].content, "the last turn of the prompt")
+    return prompt
+
+
+def _answer(value: Any, name: str) -> Messages:
+    messages = _messages(value, name, "assistant")
+    if [m.role for m in messages] != ["assistant"]:
+        raise BadRow("bad_messages", f"{name} is {len(messages)} turns; expected one of the assistant")
+    check_text(messages[0].content, name)
+    return messages
+
+
+def split_dialogue(value: Any, name: str) -> tuple[Messages, Messages]:
+    """Prompt and answer of a whole dialogue, split at its last assistant turn.
+
+    >>> prompt, answer = split_dialogue("\\n\\nHuman: Hi\\n\\nAssistant: Hello.", "chosen")
+    >>> prompt[0].content, answer[0].content
+    ('Hi', 'Hello.')
+    """
+    messages = _messages(value, name, None)
+    *prompt, answer = messages
+    if answer.role == "user":
+        raise BadRow("ends_in_human_turn", f"{name} ends in a human turn: {excerpt(answer.content)}")
+    if answer.role != "assistant" or not prompt:
+        raise BadRow("no_prompt", f"{name} has no turn before its answer")
+    check_text(answer.content, f"the last answer of {name}")
+    return tuple(prompt), (answer,)
+
+
+def _messages(value: Any, name: str, role: str | None) -> Messages:
+    """Messages from a list of them or from text: one turn of `role`, or for None an hh-rlhf dialogue."""
+    if isinstance(value, list):
+        if not value:
+            raise BadRow("empty_field", f"{name} is an empty list")
+        return tuple(_message(turn, f"{name}[{i}]") for i, turn in enumerate(value))
+    text = check_text(value, name)
+    return messages_from(text, role) if role else _hh_turns(text, name)
+
+
+def _message(turn: Any, name: str) -> Message:
+    if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
+        raise BadRow("bad_messages", f"{name} is no message with role and content: {excerpt(turn)}")
+    if turn["role"] not in _ROLES:
+        raise BadRow("bad_messages", f"{name} has role {excerpt(turn['role'])}; expected {', '.join(_ROLES)}")
+    return Message(turn["role"], check_string(turn["content"], f"{name}.content"))
+
+
+_HH_TURN = re.compile(r"\n\n(Human|Assistant):")
+_HH_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+def _hh_turns(text: str, name: str) -> Messages:
+    """An hh-rlhf dialogue's turns; the one space after a role's colon is the format's, all else the text's."""
+    opening, *rest = _HH_TURN.split(text)
+    if not rest:
+        raise BadRow("no_prompt", f"{name} is no dialogue with Human: and Assistant: turns, and there is no prompt")
+    if opening.strip():
+        raise BadRow("bad_messages", f"{name} opens with text before the first turn: {excerpt(opening)}")
+    return tuple(
+        Message(_HH_ROLES[role], content.removeprefix(" ")) for role, content in zip(rest[::2], rest[1::2], strict=True)
+    )
+
+
+def _is_dialogue(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and isinstance(value[0], Mapping)
+        and value[0].get("role") != "assistant"
+    )
+
+
+def _plain(prompt: Messages) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in prompt]
+
+
+def _parting(a: Messages, b: Messages) -> str:
+    turn = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return f"turn {turn + 1} of {len(a)} and {len(b)}"
+
+
+def whole_number(value: Any) -> int | None:
+    """A non-negative whole number, also from a table's text cell; None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+
+
+def _own_source(columns: Mapping[str, Any]) -> str | None:
+    source = columns.get("source")
+    if not isinstance(source, str | int) or source == "":
+        return None
+    check_characters(str(source), "source")
+    return str(source)
+
+
+def _own_row(columns: Mapping[str, Any]) -> int | None:
+    return whole_number(columns.get("source_row"))
+
+
+def _meta(columns: Mapping[str, Any]) -> dict[str, Scalar]:
+    meta: dict[str, Scalar] = {}
+    for name, value in columns.items():
+        if name not in _OWN_COLUMNS and is_scalar(value):
+            check_characters(name, "a column's name")
+            if isinstance(value, str):
+                check_characters(value, name)
+            # A number beyond the floats (1e999) has no JSON form to be written in.
+            meta[name] = None if isinstance(value, float) and not isfinite(value) else value
+    return meta
+
+
+def is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)

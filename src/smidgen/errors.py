@@ -1,0 +1,22 @@
+"""The few exceptions a user can meet, each with the exit code that the command line gives it.
+
+A message has three parts: what was expected, what came, what to do.
+"""
+
+
+class SmidgenError(Exception):
+    """A failure that a user can act on; printed without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(SmidgenError):
+    """A setting, flag or name that cannot be taken as given."""
+
+    exit_code = 2
+
+
+class InvalidData(SmidgenError):
+    """Data that cannot be used: too many bad rows, a leak between training and benchmark, an empty file."""
+
+    exit_code = 3

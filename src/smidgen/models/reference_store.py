@@ -1,0 +1,80 @@
+"""Reference log-probabilities, computed once per pair and kept on disk for every subset, seed, order and process.
+
+A value is addressed by the model's weights and the very token ids it was computed for, so nothing stale can be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from smidgen.errors import SmidgenError
+from smidgen.models.load import LanguageModel
+from smidgen.models.logprobs import Tokens, score_answers
+
+
+class ReferenceStore:
+    """Per-token values by content, in one SQLite file that several processes may write."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(self._connect()) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=60)
+        connection.execute("PRAGMA journal_mode=WAL")
+        return connection
+
+    def logps(
+        self, lm: LanguageModel, prompts: Sequence[Tokens], answers: Sequence[Sequence[Tokens]]
+    ) -> list[list[np.ndarray]]:
+        """As `score_answers`, computing only what is not stored yet.
+
+        Raises:
+            SmidgenError: A stored value has the wrong length; the file is damaged.
+        """
+        keys = [
+            [_key(lm.fingerprint, str(lm.model.dtype), prompt, answer) for answer in group]
+            for prompt, group in zip(prompts, answers, strict=True)
+        ]
+        with closing(self._connect()) as connection:
+            known = self._read(connection, [key for group in keys for key in group])
+            missing = [i for i, group in enumerate(keys) if any(key not in known for key in group)]
+            if missing:
+                fresh = score_answers(lm, [prompts[i] for i in missing], [answers[i] for i in missing])
+                found = {
+                    k: v for i, group in zip(missing, fresh, strict=True) for k, v in zip(keys[i], group, strict=True)
+                }
+                with connection:
+                    connection.executemany(
+                        "INSERT OR IGNORE INTO logps VALUES (?, ?)", [(k, v.tobytes()) for k, v in found.items()]
+                    )
+                known |= found
+        for group, keyed in zip(answers, keys, strict=True):
+            for answer, key in zip(group, keyed, strict=True):
+                if len(known[key]) != len(answer):
+                    raise SmidgenError(
+                        f"{self._path} is damaged: expected {len(answer)} values, found {len(known[key])}. Delete it."
+                    )
+        return [[known[key] for key in group] for group in keys]
+
+    def _read(self, connection: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, np.ndarray]:
+        known: dict[bytes, np.ndarray] = {}
+        for start in range(0, len(keys), 500):
+            part = keys[start : start + 500]
+            query = f"SELECT key, value FROM logps WHERE key IN ({','.join('?' * len(part))})"
+            known |= {k: np.frombuffer(v, dtype=np.float32) for k, v in connection.execute(query, part)}
+        return known
+
+
+def _key(fingerprint: str, dtype: str, prompt: Tokens, answer: Tokens) -> bytes:
+    digest = hashlib.sha256(f"{fingerprint} {dtype} {len(prompt)} ".encode())
+    digest.update(np.asarray([*prompt, *answer], dtype=np.int64).tobytes())
+    return digest.digest()[:16]

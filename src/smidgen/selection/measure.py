@@ -1,0 +1,81 @@
+"""The features of pairs, measured with models and prompts; and what a subset's table says of each kept pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from smidgen.data.templates import Template
+from smidgen.data.tokens import EncodedPair, encode_prompts
+from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
+from smidgen.models.hidden import pooled_hidden
+from smidgen.models.load import LanguageModel
+from smidgen.pairs import PairTable
+from smidgen.selection.features import Features, compute_features, logps_columns
+from smidgen.selection.harmfulness import fit_harmfulness, prompt_harmfulness
+from smidgen.selection.kinds import kind_of
+
+
+def measure_features(
+    lm: LanguageModel,
+    pairs: PairTable,
+    encoded: Sequence[EncodedPair],
+    *,
+    template: Template,
+    harmful: Sequence[str],
+    harmless: Sequence[str],
+    aligned: LanguageModel | None = None,
+) -> Features:
+    """Every feature that selectors know.
+
+    Args:
+        lm: The model that training starts from: the reference.
+        pairs: Checked pairs.
+        encoded: The same, in the same order.
+        template: Writes the prompts.
+        harmful: Dev prompts that ask for harm, to fit the classifier of prompts on.
+        harmless: Dev prompts that do not.
+        aligned: The model after training on all pairs; None leaves its columns out.
+    """
+    lists = [encode_prompts(prompts, template, lm.tokenizer) for prompts in (harmful, harmless)]
+    hidden = [pooled_hidden(lm, ids) for ids in lists]
+    classifier = fit_harmfulness(harmful, harmless, hidden_harmful=hidden[0], hidden_harmless=hidden[1])
+    asked = [pair.prompt[-1].content for pair in pairs]
+    harmfulness = prompt_harmfulness(classifier, asked, pooled_hidden(lm, [pair.prompt for pair in encoded]))
+    return compute_features(
+        pairs,
+        encoded,
+        pattern_lists=load_pattern_lists(SHIPPED),
+        harmfulness=harmfulness,
+        ref_logps=logps_columns(lm, encoded),
+        aligned_logps=logps_columns(aligned, encoded) if aligned else None,
+    )
+
+
+def subset_columns(
+    subset: PairTable, features: Features, reasons: Sequence[str], *, selector: str
+) -> dict[str, Sequence[Any]]:
+    """What stands in subset.csv beside idx, prompt, chosen and rejected.
+
+    Args:
+        subset: The kept pairs, best first.
+        features: Of all pairs.
+        reasons: Why each pair was kept or not, one a row of `features`.
+        selector: The ranking that chose them, with its settings.
+    """
+    row_of = {int(idx): row for row, idx in enumerate(features.idx)}
+    rows = np.array([row_of[idx] for idx in subset.idxs], dtype=np.int64)
+    kept = features.take(rows)
+    return {
+        "rank": list(range(1, len(subset) + 1)),
+        "selector": [selector] * len(subset),
+        "reason": [reasons[row] for row in rows],
+        "kind": kind_of(kept),
+        "prompt_harmfulness": [round(float(value), 4) for value in kept.column("prompt_harmfulness")],
+        "chosen_refuses": [bool(value) for value in kept.column("chosen_refuses")],
+        "rejected_refuses": [bool(value) for value in kept.column("rejected_refuses")],
+        "source": [pair.source for pair in subset],
+        "source_row": [pair.source_row for pair in subset],
+    }

@@ -1,0 +1,75 @@
+"""What every selector gives back, how one is registered, and the randomness they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from smidgen.errors import UsageError
+from smidgen.selection.features import Features
+from smidgen.settings import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A ranking of the pairs that may be kept. Every prefix of `order` is the answer at that size.
+
+    Attributes:
+        order: `idx` of the eligible pairs, best first.
+        eligible: Which rows of the features are in `order`, bool [n].
+        scores: What the ranking is based on, higher is better, float64 [n]; its meaning is the selector's own.
+        reasons: Why each pair was kept or not, one line each, [n].
+    """
+
+    order: np.ndarray
+    eligible: np.ndarray
+    scores: np.ndarray
+    reasons: list[str]
+
+
+Selector = Callable[..., Selection]
+selector: Registry[Selector] = Registry("selector")
+
+
+def top(selection: Selection, budget: int) -> np.ndarray:
+    """`idx` of the best `budget` pairs, best first.
+
+    Raises:
+        UsageError: A budget below 1, or more pairs wanted than are eligible.
+    """
+    n_eligible = len(selection.order)
+    if n_eligible == 0:
+        raise UsageError(
+            f"expected pairs to choose from, but this selector finds none of {len(selection.eligible)} eligible "
+            f"(the first: {selection.reasons[0] if selection.reasons else 'no pairs'}). Give other pairs or settings."
+        )
+    if not 1 <= budget <= n_eligible:
+        raise UsageError(
+            f"expected a budget from 1 to {n_eligible}, the number of pairs that this selector finds eligible "
+            f"(of {len(selection.eligible)}); got {budget}. Give a smaller budget, or another selector."
+        )
+    return selection.order[:budget]
+
+
+def random_keys(idx: np.ndarray, seed: int) -> np.ndarray:
+    """A random number in [0, 1) for each pair that depends on (seed, idx) alone, so row order never matters.
+
+    Source: splitmix64, Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
+    """
+    with np.errstate(over="ignore"):
+        return _splitmix64(idx.astype(np.uint64) + _splitmix64(np.array([seed % 2**64], dtype=np.uint64))) / 2.0**64
+
+
+def _splitmix64(state: np.ndarray) -> np.ndarray:
+    mixed = state + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def rank_all(features: Features, seed: int, scores: np.ndarray, reasons: Sequence[str]) -> Selection:
+    """All pairs by falling score; ties in the random order of the seed."""
+    rows = np.lexsort((random_keys(features.idx, seed), -scores))
+    return Selection(features.idx[rows], np.ones(len(features), dtype=bool), scores, list(reasons))

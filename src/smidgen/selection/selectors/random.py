@@ -1,0 +1,16 @@
+"""Any pairs at all: the baseline that every other selector has to beat."""
+
+from __future__ import annotations
+
+from smidgen.selection.features import Features
+from smidgen.selection.selectors.base import Selection, random_keys, rank_all, selector
+
+
+@selector
+def random(features: Features, seed: int) -> Selection:
+    """All pairs in random order.
+
+    Returns:
+        Scores are the random keys, hash(seed, idx) in [0, 1).
+    """
+    return rank_all(features, seed, random_keys(features.idx, seed), ["drawn at random from all pairs"] * len(features))

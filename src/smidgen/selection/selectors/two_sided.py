@@ -1,0 +1,102 @@
+"""What the contrast selectors share: two pools of opposite lessons, interleaved so that every prefix holds the quota.
+
+Pairs that only teach refusing make a model refuse everything; the other pool teaches where to stop. Inverted pairs
+are in neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from smidgen.errors import UsageError
+from smidgen.selection.features import Features
+from smidgen.selection.kinds import ANSWERING, INVERTED, REFUSAL, kinds
+from smidgen.selection.selectors.base import Selection, random_keys
+
+# (text vectors [m, d], confidence [m], random keys [m]) of one pool -> positions in that pool, best first.
+PoolRanker = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def two_sided(features: Features, seed: int, rank_pool: PoolRanker, *, refuse_share: float, how: str) -> Selection:
+    """Rank each pool by itself, then interleave them.
+
+    Args:
+        rank_pool: Orders one pool.
+        refuse_share: Share of pairs that teach refusing, 0 to 1. Among the first k pairs there are
+            floor(k * refuse_share + .5) of them, for every k; the ranking ends where one pool has run out.
+        how: What the order within a pool is based on, for the reasons.
+
+    Returns:
+        Scores are the confidence of the contrast for pairs of the pools, 0 for all others.
+
+    Raises:
+        UsageError: A share outside 0 to 1.
+    """
+    if not 0 <= refuse_share <= 1:
+        raise UsageError(f"expected refuse_share from 0 to 1, got {refuse_share}; 0.5 keeps both lessons equal.")
+    kind, confidence = kinds(features), contrast_confidence(features)
+    keys, vectors = random_keys(features.idx, seed), features.column("text_vector")
+    pools = []
+    for name in (REFUSAL, ANSWERING):
+        rows = np.flatnonzero(kind == name)
+        # In the order of idx, so that sums are added up in the same order whatever the order of rows.
+        rows = rows[np.argsort(features.idx[rows])]
+        pools.append(rows[rank_pool(vectors[rows], confidence[rows], keys[rows])] if len(rows) else rows)
+    order = interleave(*pools, first_share=refuse_share)
+    eligible = np.zeros(len(features), dtype=bool)
+    eligible[order] = True
+    scores = np.where((kind == REFUSAL) | (kind == ANSWERING), confidence, 0.0)
+    return Selection(features.idx[order], eligible, scores, _reasons(features, kind, eligible, how))
+
+
+def contrast_confidence(features: Features) -> np.ndarray:
+    """How clearly each pair contrasts refusing with complying on a prompt of clear harmfulness, 0 to 1, [n].
+
+    The share of pattern lists by which exactly the one answer refuses (minus those that say the opposite), times the
+    probability of the prompt's more likely class.
+    """
+    prefix = "chosen_refuses_"
+    lists = [name.removeprefix(prefix) for name in features.columns if name.startswith(prefix)]
+    names = [f"_{name}" for name in lists] or [""]
+    votes = [
+        features.column(f"chosen_refuses{name}").astype(float) - features.column(f"rejected_refuses{name}")
+        for name in names
+    ]
+    harmfulness = features.column("prompt_harmfulness")
+    return np.abs(np.sum(votes, axis=0)) / len(votes) * np.maximum(harmfulness, 1 - harmfulness)
+
+
+def interleave(first: np.ndarray, second: np.ndarray, *, first_share: float) -> np.ndarray:
+    """Merge two rankings so that the first k hold floor(k * first_share + .5) of `first`, up to where one runs out.
+
+    >>> interleave(np.array([1, 2, 3]), np.array([10, 20, 30]), first_share=2 / 3)
+    array([ 1, 10,  2,  3, 20])
+    """
+    merged: list[int] = []
+    n_first = 0
+    while True:
+        wanted = math.floor((len(merged) + 1) * first_share + 0.5)
+        source, position = (first, n_first) if wanted > n_first else (second, len(merged) - n_first)
+        if position >= len(source):
+            return np.array(merged, dtype=np.int64)
+        merged.append(source[position])
+        n_first += wanted > n_first
+
+
+def _reasons(features: Features, kind: np.ndarray, eligible: np.ndarray, how: str) -> list[str]:
+    texts = {
+        REFUSAL: "refusal contrast: chosen refuses, rejected complies, prompt harmful",
+        ANSWERING: "answering contrast: rejected refuses, chosen complies, prompt harmless",
+        INVERTED: "left out, inverted: prefers complying with harm or refusing the harmless",
+    }
+    reasons = []
+    for name, kept, p in zip(kind, eligible, features.column("prompt_harmfulness"), strict=True):
+        text = texts.get(name, "left out: no contrast between refusing and complying")
+        text += f" (harmfulness {p:.2f})" if name in texts else ""
+        if name in (REFUSAL, ANSWERING):
+            text = f"{text}; {how}" if kept else f"left out, the quota's other pool has run out: {text}"
+        reasons.append(text)
+    return reasons

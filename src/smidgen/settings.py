@@ -1,0 +1,182 @@
+"""Settings come from signatures: a function's keyword-only arguments are its settings, declared nowhere else.
+
+A `Registry` names functions of one kind (losses, selectors, benchmarks). Registration alone makes a function
+known to the command line, to the docs' tables and to the contract tests.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_type_hints
+
+import yaml
+from docstring_parser import DocstringStyle, parse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from smidgen.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_model(function: Callable[..., Any]) -> type[BaseModel]:
+    """The keyword-only arguments of `function` as a strict pydantic model: types, defaults, nothing else allowed.
+
+    What the docstring says of an argument becomes its description, in the JSON schema and on the command line.
+    """
+    hints = get_type_hints(function)
+    documented = parse(inspect.getdoc(function) or "", DocstringStyle.GOOGLE).params
+    said = {p.arg_name: p.description for p in documented}
+    found: dict[str, Any] = {
+        name: (hints.get(name, Any), Field(... if p.default is p.empty else p.default, description=said.get(name)))
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind is p.KEYWORD_ONLY
+    }
+    return create_model(function.__name__, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **found)
+
+
+class Registry(Generic[F]):
+    """Functions of one kind, by name.
+
+    >>> loss = Registry("loss")
+    >>> @loss
+    ... def dpo(logps, *, beta: float = 0.1): ...
+    >>> loss.names()
+    ['dpo']
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._functions: dict[str, F] = {}
+
+    def __call__(self, function: F) -> F:
+        name = function.__name__
+        if name in self._functions:
+            raise ValueError(f"a {self.kind} named {name} is registered already; names must be distinct")
+        self._functions[name] = function
+        return function
+
+    def __iter__(self) -> Iterator[F]:
+        return iter(self._functions.values())
+
+    def names(self) -> list[str]:
+        return sorted(self._functions)
+
+    def get(self, name: str) -> F:
+        """The function registered as `name`; UsageError, listing the valid names, where there is none."""
+        if name not in self._functions:
+            raise UsageError(f"unknown {self.kind} {name!r}; expected one of: {', '.join(self.names())}")
+        return self._functions[name]
+
+    def bind(self, spec: str | Callable[..., Any], settings: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+        """A function with its settings fixed, from its name, `name:key=value,key=value`, or the callable itself.
+
+        Raises:
+            UsageError: An unknown name or setting, or a value of the wrong type.
+        """
+        if callable(spec):
+            return functools.partial(spec, **(settings or {}))
+        name, given = parse_spec(spec)
+        function = self.get(name)
+        given = {**given, **(settings or {})}
+        try:
+            checked = settings_model(function)(**given)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            valid = ", ".join(settings_model(function).model_fields) or "none"
+            raise UsageError(f"{self.kind} {name}: {problems}. Its settings: {valid}") from None
+        return functools.partial(function, **{key: getattr(checked, key) for key in type(checked).model_fields})
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """Split `name:key=value,key=value`, values read as YAML scalars.
+
+    >>> parse_spec("margin_band:band=low,signed=false")
+    ('margin_band', {'band': 'low', 'signed': False})
+    """
+    name, _, rest = spec.partition(":")
+    settings: dict[str, Any] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"expected key=value after {name}:, got {item!r}")
+        settings[key.strip()] = yaml.safe_load(value)
+    return name, settings
+
+
+def read_settings(path: Path | str) -> dict[str, Any]:
+    """The settings in a YAML file; an empty file has none.
+
+    Raises:
+        UsageError: Not YAML, or not a mapping of names to values.
+    """
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: expected YAML in UTF-8; {' '.join(str(error).split())}") from None
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise UsageError(f"{path}: expected settings as `name: value` lines, got {type(found).__name__}: {found!r:.80}")
+    return found
+
+
+def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
+    """`a.b=c` items as nested settings, values read as YAML; where two name the same setting, the later counts.
+
+    Raises:
+        UsageError: No `=`, an empty name, a value that is not YAML, or a name both of a setting and of a group.
+
+    >>> parse_overrides(["seed=1", "recipe.steps=200", "recipe.schedule=linear"])
+    {'seed': 1, 'recipe': {'steps': 200, 'schedule': 'linear'}}
+    """
+    settings: dict[str, Any] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        *groups, last = path = name.strip().replace("-", "_").split(".")
+        if not equals or not all(path):
+            raise UsageError(f"expected --set a.b=c, got {item!r}; name a setting, then = and its value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"expected a YAML value after {name}=, got {text!r}; quote it") from None
+        inner = settings
+        for group in groups:
+            inner = inner.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise UsageError(f"{item!r} takes {group} for a group of settings, another --set for a single one")
+        if isinstance(inner.get(last), dict):
+            raise UsageError(f"{item!r} takes {last} for a single setting, another --set for a group of settings")
+        inner[last] = value
+    return settings
+
+
+def plain_settings(value: Any) -> Any:
+    """Settings as YAML and JSON know them: dataclasses and pydantic models as mappings, paths as texts.
+
+    >>> plain_settings({"out": Path("runs"), "pairs": ("a", "b")})
+    {'out': 'runs', 'pairs': ['a', 'b']}
+    """
+    if isinstance(value, BaseModel):
+        return plain_settings({name: getattr(value, name) for name in type(value).model_fields})
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain_settings({f.name: getattr(value, f.name) for f in fields(value)})
+    if isinstance(value, Mapping):
+        return {str(key): plain_settings(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_settings(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def settings_yaml(settings: Any) -> str:
+    """Settings as the YAML that `read_settings` reads back."""
+    # Escaped: of characters written as they are, YAML reads some line breaks back as spaces.
+    return yaml.safe_dump(plain_settings(settings), sort_keys=False, allow_unicode=False)
+
+
+def settings_schema(function: Callable[..., Any]) -> dict[str, Any]:
+    """The JSON schema of a function's settings."""
+    return settings_model(function).model_json_schema()

@@ -1,0 +1,173 @@
+"""The confirmation: fresh seeds, prompts that the search never saw, and every baseline beside the subset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from smidgen.errors import UsageError
+from smidgen.evaluation.statistics import Estimate, mean_difference, non_inferior, score_difference, score_interval
+from smidgen.selection.features import Features
+from smidgen.selection.kinds import ANSWERING, REFUSAL, is_inverted, kind_of
+from smidgen.selection.selectors import selector, top
+from smidgen.study.plan import SUPERVISED, Candidate, Trial
+from smidgen.study.records import ArmScores
+from smidgen.study.search import Finalist, base_trial
+from smidgen.study.study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class SizeTest:
+    """One step of the fixed sequence: is this subset as good as all pairs, in score and in the second endpoint?"""
+
+    candidate: Candidate
+    trials: list[Trial]
+    difference: Estimate
+    endpoints: dict[str, Estimate]
+    failed: list[str]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failed
+
+
+@dataclass(slots=True)
+class Confirmation:
+    """What was measured on the confirm prompts: the trials of every arm, and the sequence of tests."""
+
+    arms: dict[str, list[Trial]] = field(default_factory=dict)
+    tests: list[SizeTest] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def answer(self) -> SizeTest:
+        """The smallest size that passed; the first tested where none did."""
+        return next((test for test in reversed(self.tests) if test.passed), self.tests[0])
+
+
+def confirm(
+    study: Study,
+    sequence: Sequence[Finalist],
+    best: Finalist,
+    features: Features,
+    *,
+    delta: float,
+    aligned: str | None,
+) -> Confirmation:
+    """Run the fixed sequence of tests from the largest size down, then the baselines at the size it ends at."""
+    seeds = study.confirm_seeds()
+    confirmation = Confirmation()
+    arms = confirmation.arms
+    arms["base"] = [base_trial(study, stage="confirm")]
+    if aligned:
+        arms["aligned"] = [base_trial(study, stage="confirm", arm="aligned", model=aligned)]
+    everything = Candidate("", study.all_idxs)
+    arms["full"] = _repeat(study, "full", everything, seeds)
+    study.results([*arms["base"], *arms.get("aligned", []), *arms["full"]], "confirming: base and full")
+    full = study.records.arm(arms["full"], study.settings.patterns)
+    for finalist in sequence:
+        trials = _repeat(study, "subset", finalist.candidate, seeds)
+        study.results(trials, f"confirming: {finalist.candidate.size} pairs")
+        found = study.records.arm(trials, study.settings.patterns)
+        confirmation.tests.append(_test(study, finalist.candidate, trials, found, full, delta))
+        if not confirmation.tests[-1].passed:
+            break
+    arms["subset"] = confirmation.answer.trials
+    _add_baselines(study, confirmation, best.candidate, features, seeds)
+    study.results([trial for arm in arms.values() for trial in arm], "confirming: baselines")
+    return confirmation
+
+
+def _repeat(study: Study, arm: str, candidate: Candidate, seeds: Sequence[int]) -> list[Trial]:
+    return [
+        study.subset_trial(candidate, stage="confirm", arm=arm, seed=seed, keep_weights=arm == "subset" and i == 0)
+        for i, seed in enumerate(seeds)
+    ]
+
+
+def _test(
+    study: Study, candidate: Candidate, trials: list[Trial], found: ArmScores, full: ArmScores, delta: float
+) -> SizeTest:
+    settings = study.settings
+    difference = score_difference(
+        found.harmful, found.harmless, full.harmful, full.harmless, confidence=settings.confidence
+    )
+    endpoints = second_endpoint(found, full, settings.confidence)
+    margins = {
+        "preference_accuracy": settings.accuracy_delta,
+        "harmless_answered": delta,
+        "no_degeneration": settings.degeneration_delta,
+    }
+    failed = [] if non_inferior(difference, delta) else ["score"]
+    failed += [name for name, estimate in endpoints.items() if not non_inferior(estimate, margins[name])]
+    return SizeTest(candidate, trials, difference, endpoints, failed)
+
+
+def second_endpoint(found: ArmScores, full: ArmScores, confidence: float) -> dict[str, Estimate]:
+    """Differences, subset minus full, of what a refusal score does not see; for each of them more is better."""
+    endpoints = {
+        "harmless_answered": mean_difference(1 - found.harmless, 1 - full.harmless, confidence=confidence),
+        "no_degeneration": mean_difference(1 - found.degenerate, 1 - full.degenerate, confidence=confidence),
+    }
+    if found.correct is not None and full.correct is not None:
+        endpoints["preference_accuracy"] = mean_difference(found.correct, full.correct, confidence=confidence)
+    return endpoints
+
+
+def _add_baselines(
+    study: Study, confirmation: Confirmation, best: Candidate, features: Features, seeds: Sequence[int]
+) -> None:
+    """Name the trials of every other arm; what cannot be made is left out with its reason."""
+    arms, subset = confirmation.arms, confirmation.answer.candidate
+    tested = {test.candidate: test.trials for test in confirmation.tests}
+    arms["best"] = tested.get(best) or _repeat(study, "best", best, seeds)
+    clean = tuple(int(idx) for idx in features.idx[~is_inverted(features)])
+    if len(clean) < len(study.all_idxs):
+        arms["full_clean"] = _repeat(study, "full_clean", Candidate("", clean), seeds)
+    else:
+        confirmation.left_out["full_clean"] = "no pair looks inverted, so it is the same as full"
+    arms["random"] = _draws(study, "random", "random", features, subset.size, seeds)
+    pooled = f"random_in_pool:refuse_share={_refuse_share(features, subset)}"
+    try:
+        arms["random_in_pool"] = _draws(study, "random_in_pool", pooled, features, subset.size, seeds)
+    except UsageError as error:
+        confirmation.left_out["random_in_pool"] = str(error)
+    arms["sft_on_chosen"] = [
+        study.subset_trial(subset, stage="confirm", arm="sft_on_chosen", seed=seed, objective=SUPERVISED)
+        for seed in seeds
+    ]
+    if study.settings.both_budgets:
+        budgets = {"subset_equal_epochs": subset.size, "subset_equal_steps": len(study.all_idxs)}
+        for arm, size in budgets.items():
+            recipe = replace(study.recipe, steps=study.recipe.total_steps(size))
+            arms[arm] = [
+                study.subset_trial(subset, stage="confirm", arm=arm, seed=seed, recipe=recipe) for seed in seeds
+            ]
+
+
+def _draws(study: Study, arm: str, spec: str, features: Features, size: int, seeds: Sequence[int]) -> list[Trial]:
+    """One fresh draw a seed, so that the luck of the draw is part of the interval."""
+    rank = selector.bind(spec)
+    return [
+        study.subset_trial(
+            Candidate(spec, tuple(int(idx) for idx in top(rank(features, seed), size))),
+            stage="confirm",
+            arm=arm,
+            seed=seed,
+        )
+        for seed in seeds
+    ]
+
+
+def _refuse_share(features: Features, subset: Candidate) -> float:
+    """Share of refusing pairs among the subset's contrast pairs; a half where it has none."""
+    held = set(subset.idxs)
+    found = [kind for idx, kind in zip(features.idx, kind_of(features), strict=True) if int(idx) in held]
+    refusing, answering = found.count(REFUSAL), found.count(ANSWERING)
+    return round(refusing / (refusing + answering), 4) if refusing + answering else 0.5
+
+
+def arm_estimate(study: Study, trials: Sequence[Trial]) -> Estimate:
+    """An arm's score over its seeds and the confirm prompts."""
+    found = study.records.arm(trials, study.settings.patterns)
+    return score_interval(found.harmful, found.harmless, confidence=study.settings.confidence)

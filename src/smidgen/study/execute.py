@@ -1,0 +1,86 @@
+"""Run trials on this machine: several processes, each with the base model in memory and a fixed number of threads."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+from smidgen.errors import SmidgenError
+from smidgen.study.plan import Trial
+from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
+
+# run(trials, on_result): each trial once, in any order; on_result is called in the caller's process.
+RunTrials = Callable[[Sequence[Trial], Callable[[Trial, TrialResult], None]], None]
+
+_runner: TrialRunner | None = None
+
+
+def _start_worker(context: TrialContext, parent: int) -> None:
+    global _runner
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _runner = TrialRunner(context)
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose study was killed must not go on computing for nobody."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _run_in_worker(trial: Trial) -> TrialResult:
+    if _runner is None:
+        raise RuntimeError("the worker was not started; expected _start_worker to run first")
+    return _runner.run(trial)
+
+
+@contextmanager
+def local_executor(context: TrialContext, *, workers: int) -> Iterator[RunTrials]:
+    """Yield what runs trials: in this process for `workers` = 0, else in that many processes.
+
+    Results do not depend on `workers`; each trial depends on itself and the context alone.
+    """
+    if workers == 0:
+        runner = TrialRunner(context)
+
+        def run_here(trials: Sequence[Trial], on_result: Callable[[Trial, TrialResult], None]) -> None:
+            for trial in trials:
+                on_result(trial, runner.run(trial))
+
+        yield run_here
+        return
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(context, os.getpid()),
+    )
+
+    def run_there(trials: Sequence[Trial], on_result: Callable[[Trial, TrialResult], None]) -> None:
+        # The longest first, so that no worker is left with a long one at the end.
+        running: dict[Future[TrialResult], Trial] = {
+            pool.submit(_run_in_worker, trial): trial for trial in sorted(trials, key=lambda t: -t.steps)
+        }
+        try:
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    on_result(running.pop(future), future.result())
+        except BrokenProcessPool as error:
+            raise SmidgenError(
+                "a worker process died, most likely for want of memory; what is finished is kept. "
+                "Run the same command again to go on, with fewer --workers."
+            ) from error
+
+    try:
+        yield run_there
+    finally:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,169 @@
+"""What a study reads: pairs, held-out pairs and prompts, checked against each other before any model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from smidgen.assets import SHIPPED_PROMPTS
+from smidgen.data.checks import Leak, find_leaks, normal_words
+from smidgen.data.prepare import Prepared, prepare_pairs, write_quarantine
+from smidgen.data.prompts import load_prompts, split_prompts
+from smidgen.data.tokens import EncodedPair
+from smidgen.errors import InvalidData, UsageError
+from smidgen.models.load import LanguageModel
+from smidgen.pairs import PairTable, PreferencePair, plain_pair, random_key
+from smidgen.runs import write_json
+from smidgen.study.trial import PromptLists
+
+_HELD_OUT_AT_MOST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StudyInputs:
+    """Checked inputs.
+
+    Attributes:
+        pairs: What may be trained on, and the same as tokens.
+        heldout: Pairs never trained on, for "dev" and "confirm".
+        prompts: Harmful and harmless prompts of "dev" and "confirm".
+        prepared: The account of the rows left out.
+        twins: Dev prompts left out because confirm has them too, or nearly.
+    """
+
+    pairs: PairTable
+    encoded: list[EncodedPair]
+    heldout: dict[str, tuple[EncodedPair, ...]]
+    prompts: dict[str, PromptLists]
+    prepared: Prepared
+    twins: list[Leak]
+
+
+def read_inputs(
+    lm: LanguageModel,
+    *,
+    pairs: Sequence[str],
+    heldout: Sequence[str],
+    heldout_share: float,
+    harmful: Path | None,
+    harmless: Path | None,
+    confirm_harmful: Path | None,
+    confirm_harmless: Path | None,
+    template: str,
+    max_length: int | None,
+    answer_head: int | None,
+    max_bad_fraction: float,
+    allow_leaks: bool,
+    out: Path,
+) -> StudyInputs:
+    """Read and check everything; writes quarantine.jsonl, dev_twins.json and leaks.json where there is something to list.
+
+    Raises:
+        UsageError: Only one of two prompt files that belong together.
+        InvalidData: Too many bad rows, or leaks that were not allowed.
+    """
+    most = min(max_length or lm.max_positions + 1, lm.max_positions + 1)
+    common = {
+        "template": template,
+        "tokenizer": lm.tokenizer,
+        "max_length": most,
+        "answer_head": answer_head,
+        "max_bad_fraction": max_bad_fraction,
+    }
+    prepared = prepare_pairs(pairs, **common)
+    write_quarantine(prepared.quarantine, out)
+    prompts = read_prompts(harmful, harmless, confirm_harmful, confirm_harmless)
+    prompts, twins = _without_twins(prompts)
+    if twins:
+        write_json(out / "dev_twins.json", [asdict(twin) for twin in twins])
+    _refuse_leaks(prepared.pairs, prompts, out, allow_leaks)
+    encoded = {pair.idx: pair for pair in prepared.encoded}
+    if heldout:
+        other = prepare_pairs(heldout, **common)
+        candidates, candidate_tokens, kept = list(other.pairs), {p.idx: p for p in other.encoded}, list(prepared.pairs)
+    else:
+        kept, candidates = _hold_out(prepared.pairs, heldout_share)
+        candidate_tokens = encoded
+    clean = _unseen(candidates, kept)
+    sides = {"dev": clean[::2], "confirm": clean[1::2]}
+    return StudyInputs(
+        pairs=PairTable(kept),
+        encoded=[encoded[pair.idx] for pair in kept],
+        heldout={name: tuple(candidate_tokens[pair.idx] for pair in side) for name, side in sides.items()},
+        prompts=prompts,
+        prepared=prepared,
+        twins=twins,
+    )
+
+
+def read_prompts(
+    harmful: Path | None, harmless: Path | None, confirm_harmful: Path | None, confirm_harmless: Path | None
+) -> dict[str, PromptLists]:
+    """Dev and confirm prompts: from two files split by hash, from four files, or the project's own."""
+    for one, other, names in (
+        (harmful, harmless, "--harmful and --harmless"),
+        (confirm_harmful, confirm_harmless, "--confirm-harmful and --confirm-harmless"),
+    ):
+        if (one is None) != (other is None):
+            raise UsageError(f"expected both {names}, or neither; got one of them.")
+    if harmful is None or harmless is None:
+        if confirm_harmful is not None:
+            raise UsageError("confirm prompts need dev prompts beside them; give --harmful and --harmless too.")
+        return {
+            name: (
+                tuple(load_prompts(SHIPPED_PROMPTS / f"harmful_{name}.txt")),
+                tuple(load_prompts(SHIPPED_PROMPTS / f"harmless_{name}.txt")),
+            )
+            for name in ("dev", "confirm")
+        }
+    dev = load_prompts(harmful), load_prompts(harmless)
+    if confirm_harmful is not None and confirm_harmless is not None:
+        confirm = load_prompts(confirm_harmful), load_prompts(confirm_harmless)
+    else:
+        halves = [split_prompts(prompts) for prompts in dev]
+        dev, confirm = tuple(half[0] for half in halves), tuple(half[1] for half in halves)
+    return {"dev": (tuple(dev[0]), tuple(dev[1])), "confirm": (tuple(confirm[0]), tuple(confirm[1]))}
+
+
+def _without_twins(prompts: dict[str, PromptLists]) -> tuple[dict[str, PromptLists], list[Leak]]:
+    """Dev without prompts that stand, word for word or nearly so, among confirm's: search never sees those."""
+    confirm = [prompt for side in prompts["confirm"] for prompt in side]
+    sides, twins = [], []
+    for side in prompts["dev"]:
+        found = find_leaks([plain_pair(i, prompt, "", "") for i, prompt in enumerate(side)], confirm)
+        gone = {leak.idx for leak in found}
+        sides.append(tuple(prompt for i, prompt in enumerate(side) if i not in gone))
+        twins += found
+    return {**prompts, "dev": (sides[0], sides[1])}, twins
+
+
+def _refuse_leaks(pairs: PairTable, prompts: dict[str, PromptLists], out: Path, allow_leaks: bool) -> list[Leak]:
+    benchmark = [prompt for lists in prompts.values() for side in lists for prompt in side]
+    leaks = find_leaks(pairs, benchmark)
+    if leaks:
+        write_json(out / "leaks.json", [asdict(leak) for leak in leaks])
+        if not allow_leaks:
+            raise InvalidData(
+                f"{len(leaks)} training prompts stand, word for word or nearly so, among the benchmark's; the first: "
+                f"pair {leaks[0].idx}, {leaks[0].prompt!r} ~ {leaks[0].twin!r}. All are listed with their twins in "
+                f"{out / 'leaks.json'}. Remove them from one side, or give --allow-leaks."
+            )
+    return leaks
+
+
+def _hold_out(pairs: PairTable, share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """Split by a hash of the prompt, so that pairs on one prompt stay together: (kept, held out)."""
+    kept: list[PreferencePair] = []
+    held: list[PreferencePair] = []
+    for pair in pairs:
+        lot = random_key(" ".join(normal_words(pair.prompt_text)), 0) / 2**64
+        (held if lot < share and len(held) < _HELD_OUT_AT_MOST else kept).append(pair)
+    return kept, held
+
+
+def _unseen(candidates: Sequence[PreferencePair], training: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """Held-out candidates whose prompt is no near-copy of a training prompt."""
+    turns = [message.content for pair in training for message in pair.prompt if message.role == "user"]
+    leaked = {leak.idx for leak in find_leaks(candidates, turns)}
+    return [pair for pair in candidates if pair.idx not in leaked]

@@ -1,0 +1,248 @@
+"""The whole path: from pairs, a model and two prompt lists to the smallest subset shown to be enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smidgen.data.templates import load_template
+from smidgen.data.tokens import encode_prompts
+from smidgen.errors import InvalidData, UsageError
+from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
+from smidgen.evaluation.surrogate import DEFAULT_OPENINGS, openings_from
+from smidgen.models.hidden import pooled_hidden
+from smidgen.models.load import LanguageModel, load_language_model
+from smidgen.models.reference_store import ReferenceStore
+from smidgen.runs import content_hash, read_json, write_json
+from smidgen.selection.features import Features, compute_features, logps_columns, write_features
+from smidgen.selection.harmfulness import fit_harmfulness, prompt_harmfulness
+from smidgen.selection.selectors import Selection, selector
+from smidgen.study.confirm import confirm
+from smidgen.study.estimate import estimate
+from smidgen.study.execute import local_executor
+from smidgen.study.inputs import StudyInputs, read_inputs
+from smidgen.study.outputs import certify, drop_work, write_answer, write_environment, write_winner
+from smidgen.study.plan import StudySettings
+from smidgen.study.records import StudyRecords
+from smidgen.study.search import Finalist, dev_levels, nominate, race, refine, tune_full
+from smidgen.study.study import Progress, Study
+from smidgen.study.trial import TrialContext
+from smidgen.training.preference import reference_logps
+
+
+def minimize(
+    *,
+    out: Path,
+    pairs: Sequence[str],
+    model: str,
+    harmful: Path | None = None,
+    harmless: Path | None = None,
+    confirm_harmful: Path | None = None,
+    confirm_harmless: Path | None = None,
+    heldout: Sequence[str] = (),
+    heldout_share: float = 0.05,
+    aligned: str | None = None,
+    template: str = "plain",
+    max_length: int | None = None,
+    answer_head: int | None = None,
+    max_bad_fraction: float = 0.5,
+    allow_leaks: bool = False,
+    settings: StudySettings = StudySettings(),
+    workers: int = 2,
+    threads: int = 1,
+    dry_run: bool = False,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any] | None:
+    """Search on dev, confirm on fresh prompts and seeds, and write the run's folder.
+
+    Killed at any moment and called again with the same arguments, it goes on where it was and ends in the same
+    subset.csv and certificate.json.
+
+    Args:
+        out: The run's folder; this function owns it.
+        pairs: Sources of preference pairs.
+        model: The SFT model to start from.
+        harmful: Prompts to refuse, dev; halved by hash into dev and confirm where no confirm files are given.
+        harmless: Prompts to answer.
+        confirm_harmful: Touched once, at the end.
+        confirm_harmless: Touched once, at the end.
+        heldout: Sources of held-out pairs; without them, `heldout_share` of the pairs are held out by hash.
+        heldout_share: Share of pairs held out where no source is given.
+        aligned: The model after training on all pairs, if there is one; margins are measured against it.
+        settings: Everything that is frozen before the first trial.
+        workers: Trials at a time; 0 runs them in this process.
+        threads: Of each trial; results are equal only for equal numbers of threads.
+        dry_run: Say how many trials and how long, and stop.
+        watch: Called at every step of the study.
+        say: Called with lines for people.
+
+    Returns:
+        The certificate; None after a dry run.
+
+    Raises:
+        UsageError: Settings that cannot be taken.
+        InvalidData: Too few usable pairs, or leaks.
+    """
+    if (out / "DONE").exists():
+        say(f"{out} is done already; this is its certificate.")
+        return read_json(out / "certificate.json")
+    unbound = [selector.bind(spec) for spec in settings.selectors]
+    if not unbound:
+        raise UsageError("expected at least one selector; give --selector.")
+    lm = load_language_model(model)
+    inputs = read_inputs(
+        lm,
+        pairs=pairs,
+        heldout=heldout,
+        heldout_share=heldout_share,
+        harmful=harmful,
+        harmless=harmless,
+        confirm_harmful=confirm_harmful,
+        confirm_harmless=confirm_harmless,
+        template=template,
+        max_length=max_length,
+        answer_head=answer_head,
+        max_bad_fraction=max_bad_fraction,
+        allow_leaks=allow_leaks,
+        out=out,
+    )
+    settings.ladder(len(inputs.pairs))
+    say(_counts(inputs))
+    say(estimate(lm, inputs, settings, workers=workers).sentence(workers))
+    if dry_run:
+        return None
+    write_environment(out)
+    write_json(out / "inputs.json", input_hashes(lm, inputs))
+    store = out / "reference.sqlite"
+    watch(Progress("reference log-probabilities", 0, 1))
+    reference_logps(lm, [*inputs.encoded, *inputs.heldout["dev"], *inputs.heldout["confirm"]], ReferenceStore(store))
+    context = TrialContext(
+        model=model,
+        template=template,
+        pairs=tuple(inputs.encoded),
+        heldout=inputs.heldout,
+        prompts=inputs.prompts,
+        reference_store=store,
+        weights=out / "weights",
+        pattern_lists=_pattern_lists(settings),
+        openings=refusal_openings(lm, inputs, template, settings),
+        max_new_tokens=settings.max_new_tokens,
+        threads=threads,
+    )
+    with local_executor(context, workers=workers) as run_trials:
+        study = Study(
+            settings,
+            tuple(inputs.pairs.idxs),
+            settings.recipe,
+            StudyRecords(out / "study.sqlite"),
+            run_trials,
+            watch,
+        )
+        certificate = _run(study, lm, inputs, context, aligned, out)
+    (out / "DONE").touch()
+    drop_work(out)
+    return certificate
+
+
+def _run(
+    study: Study, lm: LanguageModel, inputs: StudyInputs, context: TrialContext, aligned: str | None, out: Path
+) -> dict[str, Any]:
+    full = tune_full(study)
+    levels = dev_levels(study, full)
+    study.watch(Progress("features", 0, 1))
+    features, accuracy = study_features(lm, inputs, context, aligned or str(context.weights / full[0].trial_id))
+    write_features(features, out / "features.parquet")
+    finalists = race(study, rank_pairs(study.settings, features), levels)
+    sequence, best = nominate(study, finalists, levels)
+    finalists += refine(study, sequence[-1], levels)
+    sequence, best = nominate(study, finalists, levels)
+    write_json(out / "nominees.json", _nominees(sequence, best, levels.delta))
+    confirmation = confirm(study, sequence, best, features, delta=levels.delta, aligned=aligned)
+    certificate = certify(
+        study, confirmation, levels, inputs, best_size=best.candidate.size, harmfulness_accuracy=accuracy
+    )
+    study.watch(Progress("writing", 0, 1))
+    write_answer(study, confirmation, features, inputs, out)
+    write_winner(confirmation, certificate, context.weights, out)
+    write_json(out / "certificate.json", certificate)
+    return certificate
+
+
+def rank_pairs(settings: StudySettings, features: Features) -> dict[str, Selection]:
+    """Every competing ranking, by its specification."""
+    return {spec: selector.bind(spec)(features, settings.seed) for spec in settings.selectors}
+
+
+def study_features(
+    lm: LanguageModel, inputs: StudyInputs, context: TrialContext, aligned: str
+) -> tuple[Features, float]:
+    """All features of all pairs, and how well prompts' harmfulness can be told (leave-one-out accuracy on dev)."""
+    harmful, harmless = inputs.prompts["dev"]
+    template = load_template(context.template, lm.tokenizer)
+
+    def hidden(prompts: Sequence[str]) -> np.ndarray:
+        return pooled_hidden(lm, encode_prompts(prompts, template, lm.tokenizer))
+
+    classifier = fit_harmfulness(harmful, harmless, hidden_harmful=hidden(harmful), hidden_harmless=hidden(harmless))
+    asked = [pair.prompt[-1].content for pair in inputs.pairs]
+    reference = reference_logps(lm, inputs.encoded, ReferenceStore(context.reference_store))
+    sums = tuple(np.array([both[side].sum(dtype=np.float64) for both in reference]) for side in (0, 1))
+    features = compute_features(
+        inputs.pairs,
+        inputs.encoded,
+        pattern_lists=load_pattern_lists(SHIPPED),
+        harmfulness=prompt_harmfulness(classifier, asked, hidden(asked)),
+        ref_logps=(sums[0], sums[1]),
+        aligned_logps=logps_columns(load_language_model(aligned), inputs.encoded),
+    )
+    return features, classifier.accuracy
+
+
+def refusal_openings(
+    lm: LanguageModel, inputs: StudyInputs, template: str, settings: StudySettings
+) -> tuple[tuple[int, ...] | str, ...]:
+    """How this data's refusals begin, for the surrogate; common English ones where it refuses nothing."""
+    (patterns,) = load_pattern_lists([settings.patterns])
+    refusing = [pair.chosen[-1].content for pair in inputs.pairs if patterns.matches(pair.chosen[-1].content)]
+    try:
+        return tuple(openings_from(refusing, load_template(template, lm.tokenizer), lm.tokenizer))
+    except InvalidData:
+        return tuple(DEFAULT_OPENINGS)
+
+
+def input_hashes(lm: LanguageModel, inputs: StudyInputs) -> dict[str, str]:
+    """Hashes of what went in, after the checks."""
+    return {
+        "model": lm.fingerprint,
+        "pairs": content_hash([(p.idx, p.prompt_text, p.chosen_text, p.rejected_text) for p in inputs.pairs]),
+        "heldout": content_hash({name: [asdict(p) for p in side] for name, side in inputs.heldout.items()}),
+        **{f"{name}_prompts": content_hash(lists) for name, lists in inputs.prompts.items()},
+    }
+
+
+def _pattern_lists(settings: StudySettings) -> tuple[str, ...]:
+    return SHIPPED if settings.patterns in SHIPPED else (*SHIPPED, settings.patterns)
+
+
+def _counts(inputs: StudyInputs) -> str:
+    dev, confirmed = (" + ".join(str(len(side)) for side in inputs.prompts[name]) for name in ("dev", "confirm"))
+    return (
+        f"{len(inputs.pairs):,} pairs ({len(inputs.prepared.quarantine)} rows left out), "
+        f"{sum(map(len, inputs.heldout.values()))} held-out pairs; harmful + harmless prompts: "
+        f"{dev} to search ({len(inputs.twins)} left out as near-copies of others), {confirmed} to confirm"
+    )
+
+
+def _nominees(sequence: Sequence[Finalist], best: Finalist, delta: float) -> dict[str, Any]:
+    """What dev nominated, written down before the confirm prompts are touched."""
+
+    def row(finalist: Finalist) -> dict[str, Any]:
+        candidate = finalist.candidate
+        return {"selector": candidate.selector, "size": candidate.size, "dev_score": round(finalist.score, 6)}
+
+    return {"delta": delta, "sequence": [row(f) for f in sequence], "best": row(best)}

@@ -1,0 +1,153 @@
+"""What a study leaves behind: the subset with reasons, the winner, the certificate, the environment it was made in."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smidgen.data.tables import write_subset
+from smidgen.evaluation.statistics import score_difference
+from smidgen.evaluation.surrogate import correlation
+from smidgen.models.load import load_language_model, save_language_model
+from smidgen.runs import write_json
+from smidgen.selection.features import Features
+from smidgen.selection.kinds import kind_of
+from smidgen.selection.selectors import selector
+from smidgen.settings import plain_settings
+from smidgen.study.certificate import build_certificate
+from smidgen.study.confirm import Confirmation, arm_estimate
+from smidgen.study.inputs import StudyInputs
+from smidgen.study.search import DevLevels
+from smidgen.study.study import Study
+
+_LIBRARIES = ("smidgen", "torch", "transformers", "tokenizers", "numpy", "scipy", "datasets", "pyarrow")
+
+
+def write_environment(out: Path) -> None:
+    """environment.json: versions and machine, for whoever wants the same numbers again."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    write_json(
+        out / "environment.json",
+        {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "processors": os.cpu_count(),
+            "libraries": versions,
+        },
+    )
+
+
+def certify(
+    study: Study,
+    confirmation: Confirmation,
+    levels: DevLevels,
+    inputs: StudyInputs,
+    *,
+    best_size: int,
+    harmfulness_accuracy: float,
+) -> dict[str, Any]:
+    """Turn what was measured into the certificate."""
+    settings = study.settings
+    arms = {name: study.records.arm(trials, settings.patterns) for name, trials in confirmation.arms.items()}
+
+    def above_base(name: str) -> Any:
+        return score_difference(
+            arms[name].harmful,
+            arms[name].harmless,
+            arms["base"].harmful,
+            arms["base"].harmless,
+            confidence=settings.confidence,
+        )
+
+    found = correlation(*study.records.surrogate_and_score())
+    harmful, harmless = inputs.prompts["confirm"]
+    return build_certificate(
+        confirmation,
+        {name: arm_estimate(study, trials) for name, trials in confirmation.arms.items()},
+        {"full_minus_base": above_base("full"), "subset_minus_base": above_base("subset")},
+        delta=levels.delta,
+        confidence=settings.confidence,
+        full_size=len(study.all_idxs),
+        n_prompts=(len(harmful), len(harmless)),
+        n_seeds=settings.confirm_seeds,
+        context={
+            "seeds": study.confirm_seeds(),
+            "loss": settings.loss,
+            "recipe": asdict(study.recipe),
+            "subset_recipe": asdict(confirmation.answer.trials[0].recipe),
+            "patterns": settings.patterns,
+            "best_size": best_size,
+            "n_heldout_pairs": len(inputs.heldout["confirm"]),
+            "endpoint_deltas": {
+                "preference_accuracy": settings.accuracy_delta,
+                "harmless_answered": levels.delta,
+                "no_degeneration": settings.degeneration_delta,
+            },
+            "surrogate_correlation": {
+                key: None if value is None else round(float(value), 6) for key, value in asdict(found).items()
+            },
+            "harmfulness_accuracy": round(harmfulness_accuracy, 6),
+        },
+    )
+
+
+def write_answer(study: Study, confirmation: Confirmation, features: Features, inputs: StudyInputs, out: Path) -> None:
+    """subset.csv and its spreadsheet copy, pairs in the ranking's order, each with why it was kept."""
+    answer = confirmation.answer.candidate
+    selection = selector.bind(answer.selector)(features, study.settings.seed)
+    row_of = {int(idx): row for row, idx in enumerate(features.idx)}
+    rows = np.array([row_of[idx] for idx in answer.idxs])
+    kinds = kind_of(features)
+    pairs = inputs.pairs.take(answer.idxs)
+    write_subset(
+        out,
+        list(pairs),
+        {
+            "rank": list(range(1, len(rows) + 1)),
+            "selector": [answer.selector] * len(rows),
+            "reason": [selection.reasons[row] for row in rows],
+            "kind": [kinds[row] for row in rows],
+            "prompt_harmfulness": [round(float(x), 4) for x in features.column("prompt_harmfulness")[rows]],
+            "chosen_refuses": [bool(x) for x in features.column("chosen_refuses")[rows]],
+            "rejected_refuses": [bool(x) for x in features.column("rejected_refuses")[rows]],
+            "source": [pair.source for pair in pairs],
+            "source_row": [pair.source_row for pair in pairs],
+        },
+    )
+
+
+def write_winner(confirmation: Confirmation, certificate: dict[str, Any], weights: Path, out: Path) -> None:
+    """model/: the answer's first confirm seed in Hugging Face format, its card saying what is claimed."""
+    lm = load_language_model(weights / confirmation.answer.trials[0].trial_id)
+    score = certificate["scores"]["subset"]
+    card = (
+        "---\nlibrary_name: transformers\ntags: [preference-alignment, smidgen]\n---\n"
+        f"# Trained on {certificate['subset_size']:,} of {certificate['full_size']:,} preference pairs\n\n"
+        f"{certificate['claim']}\n\n"
+        f"Refusal score on the confirm prompts over {certificate['n_seeds']} seeds: {score['mean']:.3f} "
+        f"[{score['low']:.3f}, {score['high']:.3f}]. These weights are those of seed {certificate['seeds'][0]}.\n"
+    )
+    save_language_model(lm, out / "model", card=card)
+
+
+def drop_work(out: Path) -> None:
+    """Remove what only a resumed run would have needed."""
+    shutil.rmtree(out / "weights", ignore_errors=True)
+
+
+def settings_record(study_settings: Any) -> dict[str, Any]:
+    """The study's settings as plain values."""
+    return plain_settings(asdict(study_settings))

@@ -1,0 +1,171 @@
+"""What a study is made of: its settings, its trials, and how long a subset trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from smidgen.errors import UsageError
+from smidgen.runs import content_hash
+from smidgen.training.loop import Recipe
+
+SUPERVISED = "sft"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySettings:
+    """Everything that is frozen before the first trial.
+
+    Attributes:
+        loss: The preference loss with its settings, as `dpo:beta=0.1`.
+        recipe: How every model is trained; `epochs` counts passes of the run on all pairs.
+        learning_rates: Tried on all pairs on dev; the best is frozen for every run. Empty: the recipe's own.
+        subset_steps: A subset trains at least this share of the full run's steps, and never more than all of them.
+        selectors: Rankings that compete, as `name:key=value`.
+        sizes: Subset sizes; empty for halvings of all pairs down to `smallest`.
+        smallest: Smallest size tried where `sizes` is empty.
+        largest: Largest size tried where `sizes` is empty, as a share of all pairs.
+        survivors: Rankings kept for each size after the first round of racing.
+        dev_seeds: Seeds of a finalist on dev.
+        refine_groups: Groups of pairs that refinement tries to drop; 0 for none.
+        confirm_sizes: Most sizes in the fixed sequence of tests.
+        confirm_seeds: Fresh seeds of every arm on the confirm prompts.
+        delta: Non-inferiority margin of the score; None for a third of (full - base) on dev, at most 0.15.
+        accuracy_delta: Margin of held-out preference accuracy.
+        degeneration_delta: Margin of the share of empty or repeating answers.
+        confidence: Of every interval and test.
+        patterns: The refusal list that decides; the others are reported.
+        max_new_tokens: Length of a benchmark answer.
+        both_budgets: Also confirm the subset at equal epochs and at equal steps.
+        seed: Everything random follows from it.
+    """
+
+    loss: str = "dpo:beta=0.1"
+    recipe: Recipe = Recipe()
+    learning_rates: tuple[float, ...] = ()
+    subset_steps: float = 0.4
+    selectors: tuple[str, ...] = (
+        "contrast",
+        "contrast_cover",
+        "random_in_pool",
+        "margin_band:band=high",
+        "margin_band:band=low",
+        "margin_band:band=middle",
+        "length",
+        "random",
+    )
+    sizes: tuple[int, ...] = ()
+    smallest: int = 50
+    largest: float = 0.25
+    survivors: int = 2
+    dev_seeds: int = 2
+    refine_groups: int = 4
+    confirm_sizes: int = 3
+    confirm_seeds: int = 5
+    delta: float | None = None
+    accuracy_delta: float = 0.05
+    degeneration_delta: float = 0.05
+    confidence: float = 0.95
+    patterns: str = "common"
+    max_new_tokens: int = 32
+    both_budgets: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.confirm_seeds < 2:
+            raise UsageError(
+                f"expected at least 2 confirm seeds, got {self.confirm_seeds}: no interval over seeds exists otherwise. "
+                "Five or more keep the claim's error at its stated level."
+            )
+        if self.delta is not None and not 0 < self.delta < 1:
+            raise UsageError(f"expected delta between 0 and 1, got {self.delta}")
+        if not 0 < self.subset_steps <= 1:
+            raise UsageError(f"expected subset_steps in (0, 1], got {self.subset_steps}")
+
+    def ladder(self, n_pairs: int) -> list[int]:
+        """Subset sizes, largest first."""
+        if self.sizes:
+            too_large = [size for size in self.sizes if not 0 < size < n_pairs]
+            if too_large:
+                raise UsageError(f"expected sizes between 1 and {n_pairs - 1}, got {too_large}")
+            return sorted(set(self.sizes), reverse=True)
+        size, found = int(n_pairs * self.largest), []
+        while size >= self.smallest:
+            found.append(size)
+            size //= 2
+        if not found:
+            raise UsageError(
+                f"no subset size lies between {self.smallest} and {self.largest:.0%} of {n_pairs} pairs; give --sizes"
+            )
+        return found
+
+    def subset_recipe(self, recipe: Recipe, n_pairs: int, n_subset: int) -> Recipe:
+        """The recipe with the steps that a subset of this size trains for: the frozen rule of `subset_steps`."""
+        full = recipe.total_steps(n_pairs)
+        own = recipe.total_steps(n_subset) if recipe.steps is None else full
+        return replace(recipe, steps=min(full, max(own, round(self.subset_steps * full))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One training run on one subset with one seed, then its benchmark. No `idxs`: no training.
+
+    Attributes:
+        stage: "tune", "search", "refine" or "confirm".
+        arm: What it stands for: base, full, subset, random, …; "search" for a candidate.
+        selector: The ranking that the subset is a prefix of; "" where there is none.
+        idxs: The pairs trained on, in the ranking's order.
+        objective: A registered loss with settings, or "sft" for the chosen answers alone.
+        prompt_set: "dev" or "confirm".
+        generate: Whether the benchmark writes answers, or takes the surrogate alone.
+        model: Where to start; None for the study's model.
+        keep_weights: Whether the trained weights are kept in the run's folder.
+    """
+
+    stage: Literal["tune", "search", "refine", "confirm"]
+    arm: str
+    selector: str = ""
+    idxs: tuple[int, ...] = ()
+    seed: int = 0
+    objective: str
+    recipe: Recipe
+    prompt_set: Literal["dev", "confirm"]
+    generate: bool = True
+    model: str | None = None
+    keep_weights: bool = False
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.total_steps(len(self.idxs)) if self.idxs else 0
+
+    @property
+    def trial_id(self) -> str:
+        """Hash of everything that decides the result."""
+        return content_hash(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A ranking's prefix that may become the answer; `removed` were dropped by refinement."""
+
+    selector: str
+    idxs: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.idxs)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Average of at least one number."""
+    return sum(values) / len(values)
+
+
+def plain(value: Any) -> Any:
+    """Settings as JSON-able values."""
+    return (
+        {k: plain(v) for k, v in value.items()}
+        if isinstance(value, dict)
+        else (list(value) if isinstance(value, tuple) else value)
+    )

@@ -1,0 +1,170 @@
+"""Supervised fine-tuning, from a checkpoint or from nothing: a small named shape with a tokenizer trained on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from smidgen.errors import InvalidData, UsageError
+from smidgen.models.load import LanguageModel, language_model
+from smidgen.models.logprobs import AnswerLogps, Layout, RowBatch, Tokens, collate_rows, find_layout
+from smidgen.training.loop import LossTerms, Recipe, TrainingLog, draw_batches, train
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of a GPT-2-architecture model: layers, width, attention heads."""
+
+    layers: int
+    width: int
+    heads: int
+
+
+SHAPES = {"tiny": Shape(4, 128, 4), "mini": Shape(6, 256, 4), "small": Shape(12, 768, 12)}
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBatch:
+    """Prompts with one answer each, for one step."""
+
+    rows: RowBatch
+
+    def __len__(self) -> int:
+        return self.rows.input_ids.shape[0]
+
+
+def answer_nll(scorer: nn.Module, batch: AnswerBatch) -> LossTerms:
+    """Negative log-likelihood of the answers given their prompts, averaged over answer tokens (nats)."""
+    logps = scorer(batch.rows)
+    return LossTerms(-logps.sum().sum() / logps.tokens().sum(), int(batch.rows.segments.ge(0).sum()))
+
+
+def train_on_answers(
+    lm: LanguageModel,
+    prompts: Sequence[Tokens],
+    answers: Sequence[Tokens],
+    *,
+    recipe: Recipe,
+    seed: int,
+    idxs: Sequence[int] | None = None,
+    layout: Layout | None = None,
+    on_log: Callable[[dict[str, float]], None] | None = None,
+) -> TrainingLog:
+    """Train `lm` in place on the answers, never on the prompts.
+
+    Args:
+        prompts: Token ids, at least one each.
+        answers: Token ids, at least one each, end of text included where the model is to learn to stop.
+        seed: Decides the order, together with `idxs`.
+        idxs: A stable number for each example; its position where None.
+
+    Raises:
+        InvalidData: No examples, or one longer than the model's positions.
+    """
+    lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
+    if not lengths:
+        raise InvalidData("expected at least one example to train on, got none; check what the data checks dropped.")
+    # The last token is predicted, not fed.
+    if max(lengths) - 1 > lm.max_positions:
+        raise InvalidData(
+            f"an example has {max(lengths)} tokens; expected at most {lm.max_positions + 1}. "
+            "Give a smaller --max-length so that it is dropped and counted."
+        )
+    layout = layout or find_layout(lm.model)
+    steps = recipe.total_steps(len(lengths))
+    drawn = draw_batches(
+        idxs if idxs is not None else range(len(lengths)),
+        lengths,
+        batch_size=recipe.batch_size,
+        steps=steps,
+        seed=seed,
+    )
+
+    def batches() -> Iterator[AnswerBatch]:
+        for batch in drawn:
+            rows = collate_rows([prompts[i] for i in batch], [(answers[i],) for i in batch], layout=layout)
+            yield AnswerBatch(rows.to(lm.device))
+
+    return train(AnswerLogps(lm.model, layout), answer_nll, batches(), recipe=recipe, steps=steps, on_log=on_log)
+
+
+def new_language_model(
+    texts: Sequence[str], *, shape: str = "mini", vocabulary: int = 4096, positions: int = 256, seed: int = 0
+) -> LanguageModel:
+    """An untrained GPT-2-architecture model, with a byte-level BPE tokenizer trained on `texts`.
+
+    Args:
+        texts: What the tokenizer learns from; any iterable of strings.
+        shape: One of `SHAPES`.
+        vocabulary: Most tokens, end of text included; at least 257.
+        positions: Longest sequence the model will take.
+        seed: Of the weights.
+
+    Raises:
+        UsageError: Unknown shape.
+    """
+    if shape not in SHAPES:
+        raise UsageError(f"unknown shape {shape!r}; expected one of: {', '.join(SHAPES)}")
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            special_tokens=[END_OF_TEXT],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token=END_OF_TEXT,
+        eos_token=END_OF_TEXT,
+        pad_token=END_OF_TEXT,
+        model_max_length=positions,
+    )
+    end = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
+    size = SHAPES[shape]
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=positions,
+        n_embd=size.width,
+        n_layer=size.layers,
+        n_head=size.heads,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = GPT2LMHeadModel(config)
+    return language_model(model, tokenizer)
+
+
+def train_language_model(
+    lm: LanguageModel,
+    texts: Sequence[str],
+    *,
+    recipe: Recipe,
+    seed: int,
+    block_tokens: int = 128,
+    on_log: Callable[[dict[str, float]], None] | None = None,
+) -> TrainingLog:
+    """Train `lm` in place on running text, cut into blocks of `block_tokens`, texts parted by end of text."""
+    end = lm.tokenizer.eos_token_id
+    stream: list[int] = []
+    for ids in lm.tokenizer(list(texts), verbose=False)["input_ids"]:
+        stream += [*ids, end]
+    blocks = [tuple(stream[i : i + block_tokens]) for i in range(0, len(stream), block_tokens)]
+    return train_on_answers(lm, [(end,)] * len(blocks), blocks, recipe=recipe, seed=seed, on_log=on_log)

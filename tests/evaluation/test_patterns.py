@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smidgen.errors import InvalidData, UsageError
+from smidgen.evaluation.patterns import SHIPPED, Patterns, load_pattern_lists, load_patterns
+
+WORDS = st.text("abcXYZ '’.", min_size=1, max_size=12)
+
+
+@settings(deadline=None)
+@given(before=WORDS, pattern=WORDS, after=WORDS)
+def test_a_pattern_is_found_wherever_it_stands_in_any_case_and_with_any_apostrophe(before, pattern, after):
+    text = (before + pattern + after).swapcase().replace("'", "’")
+    assert Patterns("p", (pattern,)).matches(text)
+
+
+@settings(deadline=None)
+@given(text=WORDS, patterns=st.lists(WORDS, min_size=1, max_size=4))
+def test_what_matches_exactly_matches(text, patterns):
+    found = Patterns("p", tuple(patterns))
+    assert found.matches(text) or not found.matches_exactly(text)
+
+
+def test_exact_matching_heeds_case_and_apostrophes():
+    patterns = Patterns("p", ("No", "I can't"))
+    assert patterns.matches_exactly("Nothing")
+    assert not patterns.matches_exactly("nothing")
+    assert not patterns.matches_exactly("I can’t")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_lists_find_a_plain_refusal_and_pass_a_plain_answer(name):
+    patterns = load_patterns(name)
+    assert patterns.name == name
+    assert patterns.matches(" I'm sorry, but I can't help with that.")
+    assert not patterns.matches(" Mix flour, water and salt, and bake it.")
+
+
+def test_a_file_is_a_list_of_its_own_name_without_comments_and_repeats(tmp_path: Path):
+    path = tmp_path / "mine.txt"
+    path.write_bytes("\ufeff# mine\nNever\n\n  Not I \nNever\n".encode())
+    assert load_patterns(path) == Patterns("mine", ("Never", "Not I"))
+
+
+def test_what_is_no_list_is_refused_with_its_name(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"comon.*exercise, common, broad"):
+        load_patterns("comon")
+    (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    with pytest.raises(InvalidData, match=r"empty\.txt.*at least one pattern"):
+        load_patterns(tmp_path / "empty.txt")
+    (tmp_path / "latin.txt").write_bytes("d\xe9sol\xe9\n".encode("latin-1"))
+    with pytest.raises(InvalidData, match="UTF-8"):
+        load_patterns(tmp_path / "latin.txt")
+
+
+def test_lists_of_one_name_cannot_stand_beside_each_other(tmp_path: Path):
+    path = tmp_path / "common.txt"
+    path.write_text("Never\n")
+    with pytest.raises(UsageError, match="distinct"):
+        load_pattern_lists(["common", path])
+    with pytest.raises(UsageError, match="none"):
+        load_pattern_lists([])

@@ -1,0 +1,113 @@
+"""A run's folder: files are there whole or not at all, and no run touches another's."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smidgen.errors import UsageError
+from smidgen.runs import atomic_write, content_hash, file_hash, open_run, read_json, write_json
+
+IDENTITY = {"command": "minimize", "settings": {"seed": 0, "sizes": (50, 100)}, "inputs": {"pairs.jsonl": "ab"}}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_exception_leaves_the_old_content_and_no_litter(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
+        file.write("new, but not all of i")
+        file.flush()
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_content_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="No space left"), atomic_write(path) as file:
+        file.write("new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_killed_while_writing_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    script = (
+        "import os, signal, sys\n"
+        "from smidgen.runs import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as file:\n"
+        "    file.write('new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+
+
+def test_content_arrives_whole_with_plain_newlines(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    with atomic_write(path) as file:
+        file.write("é\n\r\n")
+        assert not path.exists()
+    assert path.read_bytes() == "é\n\r\n".encode()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_equal_values_are_equal_bytes(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": [0.1, "é"]})
+    write_json(tmp_path / "b.json", {"a": [0.1, "é"], "b": 1})
+    assert file_hash(tmp_path / "a.json") == file_hash(tmp_path / "b.json")
+    assert read_json(tmp_path / "a.json") == {"a": [0.1, "é"], "b": 1}
+
+
+def test_json_that_no_other_program_reads_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert names(tmp_path) == []
+
+
+def test_content_hash_tells_values_apart_and_takes_any_text() -> None:
+    assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
+    assert content_hash(["a", "b"]) != content_hash(["b", "a"])
+    assert len(content_hash("\ud800")) == 16
+
+
+def test_the_same_work_reopens_its_run(tmp_path: Path) -> None:
+    folder = open_run(tmp_path / "run", IDENTITY)
+    (folder / "study.sqlite").write_text("half of it")
+    assert open_run(tmp_path / "run", IDENTITY) == folder
+    assert (folder / "study.sqlite").read_text() == "half of it"
+
+
+@pytest.mark.parametrize("key", ["settings", "inputs", "command"])
+def test_other_work_is_refused_and_named(tmp_path: Path, key: str) -> None:
+    folder = open_run(tmp_path / "run", IDENTITY)
+    with pytest.raises(UsageError, match=f"other {key};.*--out"):
+        open_run(folder, IDENTITY | {key: "other"})
+    assert read_json(folder / "run.json")["command"] == "minimize"
+
+
+def test_a_folder_with_anything_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="not empty"):
+        open_run(tmp_path, IDENTITY)
+    assert names(tmp_path) == ["thesis.tex"]
