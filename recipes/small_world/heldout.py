@@ -1,6 +1,6 @@
 """Held-out pairs for the small world: hh-rlhf rows that its 5,000 pairs do not use, cut in the same way.
 
-    python recipes/small_world/heldout.py --hh-rlhf DATA/hh-rlhf --pairs DATA/small-world/pairs.jsonl --out heldout.jsonl
+    python recipes/small_world/heldout.py --hh-rlhf hh-rlhf/ --pairs pairs.jsonl --out heldout.jsonl
 
 The last human turn is the prompt; an answer ends at the last sentence end within 300 characters.
 """

@@ -1,5 +1,6 @@
 """Laws of the demo world: its truth can be checked, its parts never mix, and no simple rule solves it."""
 
+import json
 import random
 import re
 from collections import Counter
@@ -152,6 +153,20 @@ def test_near_copies_equal_the_naive_search():
             naive = any(jaccard(pair["prompt"], other["prompt"]) >= threshold for other in prompts[:k])
             assert seen.has_near(pair["prompt"], threshold) == naive
         seen.add(pair["prompt"])
+
+
+def test_the_embedded_demo_is_the_world_of_seed_0():
+    world = make_world(0)
+
+    def read(name: str) -> list[str]:
+        return files("smidgen.assets").joinpath("demo", name).read_text(encoding="utf-8").splitlines()
+
+    assert [json.loads(line) for line in read("pairs.jsonl")] == world.pairs
+    assert [json.loads(line) for line in read("heldout.jsonl")] == world.heldout_pairs
+    assert read("harmful.txt") == world.harmful_dev
+    assert read("harmless.txt") == world.harmless_dev
+    assert read("confirm_harmful.txt") == world.harmful_confirm
+    assert read("confirm_harmless.txt") == world.harmless_confirm
 
 
 def test_asking_for_more_than_the_grammar_has_is_an_error():

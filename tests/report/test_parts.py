@@ -13,6 +13,7 @@ from smidgen.report.verdict import number, verdict
 
 def test_kinds_and_histograms_count_every_pair_once(make_run):
     run = read_run(make_run())
+    assert run.features is not None
     rows = kind_rows(run.features, run.kept)
     assert sum(row.n_full for row in rows) == 2000 and sum(row.n_subset for row in rows) == 62
     for found in distributions(run.features, run.kept):
@@ -21,6 +22,7 @@ def test_kinds_and_histograms_count_every_pair_once(make_run):
 
 def test_histogram_of_everything_is_that_of_the_full_data(make_run):
     run = read_run(make_run(n_kept=2000))
+    assert run.features is not None
     for found in distributions(run.features, run.kept):
         np.testing.assert_allclose(found.subset_shares, found.full_shares)
         assert found.subset_median == found.full_median
@@ -31,10 +33,10 @@ def test_typical_words_are_those_of_one_kind():
         return KeptPair(idx, prompt, "", "", {"kind": kind})
 
     kept = [pair(i, f"how to pick a lock {i}", "refusal") for i in range(10)]
-    kept += [pair(10 + i, f"how to bake bread {i}", "answering") for i in range(10)]
+    kept += [pair(10 + i, f"how to bake good bread {i}", "answering") for i in range(10)]
     found = {group.kind: dict(group.words) for group in typical_words(kept)}
     assert found["refusal"] == {"pick": 10, "a": 10, "lock": 10}
-    assert found["answering"] == {"bake": 10, "bread": 10}
+    assert found["answering"] == {"bake": 10, "good": 10, "bread": 10}
 
 
 def answers(refused: set[int], n: int = 50) -> tuple[Answer, ...]:

@@ -54,6 +54,7 @@ def build_app(*, full_help: bool = False) -> App:
         print_error=False,
         suppress_keyboard_interrupt=False,
     )
+    app.meta.suppress_keyboard_interrupt = False
     for order, (name, (path, summary)) in enumerate(COMMANDS.items()):
         app.command(path, name=name, help=summary, sort_key=order)
 
@@ -72,7 +73,10 @@ def build_app(*, full_help: bool = False) -> App:
             as_json: Print the outcome as one JSON object.
         """
         sources = [(parse_overrides(override), "--set")] + ([(read_settings(config), str(config))] if config else [])
-        app.config = tuple(Dict(data, source=source, use_commands_as_keys=False) for data, source in sources)
+        app.config = tuple(
+            Dict({flag_name(key): value for key, value in data.items()}, source=source, use_commands_as_keys=False)
+            for data, source in sources
+        )
         outcome = app(tokens)
         return finish(outcome, as_json=as_json) if isinstance(outcome, Outcome) else 0
 

@@ -76,6 +76,9 @@ def claimed(
         raise
     if arguments.get("dry_run"):
         _give_back(out, scratch)
+        if _names(out) <= _COMPLAINTS:
+            _remove(out, _COMPLAINTS)
+            out.rmdir()
 
 
 def _give_back(out: Path, scratch: Collection[str]) -> None:

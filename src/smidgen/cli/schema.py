@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -23,11 +22,11 @@ def schema(name: Annotated[str, Parameter(metavar="NAME")] = "", /) -> Outcome:
     Args:
         name: A command such as minimize or "train dpo", or selector, or loss; without it, everything.
     """
-    commands = dict(_commands())
+    root, commands = _commands()
     registries = {registry.kind: registry for registry in _registries()}
-    if name and name not in {*commands, *registries}:
+    if name and name not in [*commands, *registries]:
         raise UsageError(f"unknown {name!r}; expected one of: {', '.join([*commands, *registries])}")
-    found = {key: command_schema(command) for key, command in commands.items() if name in ("", key)}
+    found = {key: command_schema(root, key) for key in commands if name in ("", key)}
     found |= {
         kind: {function.__name__: settings_schema(function) for function in registry}
         for kind, registry in registries.items()
@@ -37,10 +36,13 @@ def schema(name: Annotated[str, Parameter(metavar="NAME")] = "", /) -> Outcome:
     return Outcome(result, json.dumps(result, indent=2, ensure_ascii=False))
 
 
-def command_schema(command: App) -> dict[str, Any]:
+def command_schema(app: App, name: str) -> dict[str, Any]:
     """The JSON schema of a command's settings, from its flags: `--a.b` is the setting b of the group a."""
     root: dict[str, Any] = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
-    for argument in command.assemble_argument_collection(parse_docstring=True):
+    _, path, _ = app.parse_commands(name.split())
+    with app.app_stack(path):
+        arguments = path[-1].assemble_argument_collection(parse_docstring=True)
+    for argument in arguments:
         if not argument.show or not argument.name.startswith("--"):
             continue
         *groups, last = argument.name.removeprefix("--").replace("-", "_").split(".")
@@ -59,15 +61,15 @@ def command_schema(command: App) -> dict[str, Any]:
     return root
 
 
-def _commands() -> Iterator[tuple[str, App]]:
-    """Every command by its full name."""
+def _commands() -> tuple[App, list[str]]:
+    """The whole command line, and every command's full name."""
     from smidgen.cli.app import COMMANDS, build_app
 
-    root = build_app()
+    root, names = build_app(), []
     for name in COMMANDS:
-        command = root[name]
-        own = [key for key in command if not key.startswith("-")]
-        yield from ((f"{name} {key}", command[key]) for key in own) if own else ((name, command),)
+        own = [key for key in root[name] if not key.startswith("-")]
+        names += [f"{name} {key}" for key in own] or [name]
+    return root, names
 
 
 def _registries() -> tuple[Registry[Any], ...]:

@@ -55,7 +55,7 @@ def select(
     prompt_files = [path for path in (harmful, harmless) if path]
     inputs = [*data.pairs, model, *([aligned] if aligned else []), *prompt_files]
     with claimed(out, "select", arguments, inputs):
-        features = measure_features(
+        features, _ = measure_features(
             lm,
             prepared.pairs,
             prepared.encoded,

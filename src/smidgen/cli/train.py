@@ -68,7 +68,7 @@ def sft(
     data: Annotated[PairData | None, FLAT] = None,
     text: Annotated[tuple[ExistingFile, ...], Parameter(metavar="FILE")] = (),
     model: Annotated[str | None, Parameter(metavar="MODEL")] = None,
-    shape: Annotated[str, Parameter(metavar="NAME")] = "mini",
+    shape: Annotated[str, Parameter(metavar="NAME", help=f"Size of a new model: {', '.join(SHAPES)}.")] = "mini",
     vocabulary: Annotated[PositiveInt, RARE] = 4096,
     positions: Annotated[PositiveInt, RARE] = 256,
     recipe: Annotated[Recipe, SETTINGS] = DEFAULT_RECIPE,
@@ -79,8 +79,7 @@ def sft(
 
     Args:
         text: Running text in UTF-8, in place of --pairs; repeatable.
-        model: Where to start; without it, a new model of --shape.
-        shape: Of a new model: tiny, mini or small. GPT-2 architecture, with a tokenizer trained on the data.
+        model: Where to start; without it, a new model of --shape: GPT-2 architecture, own tokenizer.
         vocabulary: Most tokens of a new tokenizer.
         positions: Longest sequence a new model takes, in tokens.
     """

@@ -66,7 +66,8 @@ def load_language_model(name_or_path: str | Path, *, dtype: str = "float32", dev
         ) from error
     if tokenizer.eos_token_id is None:
         raise SmidgenError(f"the tokenizer of {name!r} has no end-of-text token; set eos_token in its configuration.")
-    return language_model(model.to(device), tokenizer)
+    model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
+    return language_model(model, tokenizer)
 
 
 def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from smidgen.models.load import LanguageModel
 
@@ -147,7 +148,7 @@ def attention_mask(segments: Int[Tensor, "rows length"]) -> Bool[Tensor, "rows 1
 class AnswerLogps(nn.Module):
     """Computes log-probabilities inside one forward, so that sharded weights are gathered where they are used."""
 
-    def __init__(self, model: nn.Module, layout: Layout) -> None:
+    def __init__(self, model: PreTrainedModel, layout: Layout) -> None:
         super().__init__()
         self.model = model
         self.layout: Layout = layout
@@ -162,7 +163,7 @@ class AnswerLogps(nn.Module):
                     attention_mask=attention_mask(batch.segments),
                     use_cache=False,
                 ).last_hidden_state
-            head = self.model.get_output_embeddings()
+            head = self.model.get_output_embeddings() or nn.Identity()
         else:
             # Whatever the architecture does to its logits (caps, scales) happens inside its own forward.
             hidden = self.model(
@@ -176,7 +177,7 @@ class AnswerLogps(nn.Module):
 
 
 def _attention_kernel(input_ids: Tensor) -> AbstractContextManager[Any]:
-    """On a CPU, short rows go through plain attention: its bfloat16 backward takes a third of the fused kernel's time."""
+    """On a CPU, short rows take plain attention: its bfloat16 backward needs a third of the fused kernel's time."""
     if input_ids.device.type == "cpu" and input_ids.shape[1] <= _PLAIN_ATTENTION_TOKENS:
         return sdpa_kernel(SDPBackend.MATH)
     return nullcontext()
@@ -196,13 +197,13 @@ def target_logps(hidden: Float[Tensor, "n width"], head: nn.Module, targets: Int
     return torch.cat([checkpoint(block_logps, b, t, use_reentrant=False) for b, t in blocks])  # pyright: ignore
 
 
-def find_layout(model: nn.Module, *, tolerance: float = 2e-4) -> Layout:
+def find_layout(model: PreTrainedModel, *, tolerance: float = 2e-4) -> Layout:
     """Compare shared rows with plain ones on a small probe; "shared" only if they agree within `tolerance` nats.
 
     Heads with a bias or soft cap, sliding windows and attention that ignores the mask all show up here. A model that
     raises on the custom mask takes separate rows too.
     """
-    vocabulary = model.get_input_embeddings().num_embeddings
+    vocabulary = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
     generator = torch.Generator().manual_seed(0)
 
     def draw(n: int) -> list[int]:

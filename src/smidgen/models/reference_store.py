@@ -56,7 +56,8 @@ class ReferenceStore:
                     connection.executemany(
                         "INSERT OR IGNORE INTO logps VALUES (?, ?)", [(k, v.tobytes()) for k, v in found.items()]
                     )
-                known |= found
+                # Another process may have been first; its values count, so that all processes agree to the last bit.
+                known |= self._read(connection, list(found))
         for group, keyed in zip(answers, keys, strict=True):
             for answer, key in zip(group, keyed, strict=True):
                 if len(known[key]) != len(answer):

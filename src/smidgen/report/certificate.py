@@ -10,6 +10,7 @@ from typing import Any
 
 from smidgen.errors import InvalidData
 from smidgen.evaluation.statistics import Interval
+from smidgen.runs import read_json
 from smidgen.selection.features import DEFAULT_LIST
 
 

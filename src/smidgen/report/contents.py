@@ -93,7 +93,7 @@ def typical_words(kept: Sequence[KeptPair], *, n_words: int = 14, at_least: int 
     """Words over-represented in each kind's prompts against the subset's other prompts.
 
     A word is weighed by the log odds of a prompt containing it, with one half added to every count, over its standard
-    error; words in fewer than `at_least` prompts of a kind are left out.
+    error; words in fewer than `at_least` prompts of a kind are left out, and kinds with fewer than three such words.
 
     Source: Monroe, Colaresi and Quinn 2008, "Fightin' Words", with a flat prior.
     """
@@ -113,7 +113,7 @@ def typical_words(kept: Sequence[KeptPair], *, n_words: int = 14, at_least: int 
             word: _log_odds_z(n, n_here, everywhere[word] - n, n_rest) for word, n in here.items() if n >= at_least
         }
         best = sorted((word for word in weights if weights[word] > 1.64), key=lambda word: (-weights[word], word))
-        if best:
+        if len(best) >= 3:  # one or two words say nothing about a topic
             result.append(TypicalWords(kind, tuple((word, here[word]) for word in best[:n_words])))
     return result
 

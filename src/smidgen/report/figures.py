@@ -111,7 +111,7 @@ def _frontier_figure(found: Frontier, palette: Mapping[str, str], *, narrow: boo
         axes.set_xlim(min(sizes) / 1.45, found.full_size * (1.6 if narrow else 1.35))
         axes.set_ylim(low, high)
         axes.grid(axis="y", color=palette["rule"], linewidth=0.8)
-        ticks = _thinned(sorted(sizes), found.full_size, (4 if narrow else 9))
+        ticks = _thinned(sorted(sizes), found.full_size, (6 if narrow else 9))
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_major_formatter(FixedFormatter([f"{size:,}" for size in ticks]))
         axes.xaxis.set_minor_locator(NullLocator())

@@ -190,7 +190,7 @@ def _correlation(value: Any) -> str:
         for name in ("spearman", "pearson")
         if (found := interval(value.get(name)))
     ]
-    return ", ".join(parts) + (f" over {value['n']} trials" if parts and "n" in value else "")
+    return ", ".join(parts) + (f" over {n.mean:,.0f} trials" if parts and (n := interval(value.get("n"))) else "")
 
 
 def _stages(run: Run) -> list[tuple[str, int, float]]:

@@ -26,8 +26,9 @@ def measure_features(
     template: Template,
     harmful: Sequence[str],
     harmless: Sequence[str],
+    ref_logps: tuple[np.ndarray, np.ndarray] | None = None,
     aligned: LanguageModel | None = None,
-) -> Features:
+) -> tuple[Features, float]:
     """Every feature that selectors know.
 
     Args:
@@ -37,21 +38,28 @@ def measure_features(
         template: Writes the prompts.
         harmful: Dev prompts that ask for harm, to fit the classifier of prompts on.
         harmless: Dev prompts that do not.
+        ref_logps: Summed log-probabilities of the chosen and the rejected answers under `lm`, nats, [n] each, where
+            they are stored already; computed where None.
         aligned: The model after training on all pairs; None leaves its columns out.
+
+    Returns:
+        The features, and the classifier's accuracy on the dev prompts (leave-one-out).
     """
-    lists = [encode_prompts(prompts, template, lm.tokenizer) for prompts in (harmful, harmless)]
-    hidden = [pooled_hidden(lm, ids) for ids in lists]
-    classifier = fit_harmfulness(harmful, harmless, hidden_harmful=hidden[0], hidden_harmless=hidden[1])
+
+    def hidden(prompts: Sequence[str]) -> np.ndarray:
+        return pooled_hidden(lm, encode_prompts(prompts, template, lm.tokenizer))
+
+    classifier = fit_harmfulness(harmful, harmless, hidden_harmful=hidden(harmful), hidden_harmless=hidden(harmless))
     asked = [pair.prompt[-1].content for pair in pairs]
-    harmfulness = prompt_harmfulness(classifier, asked, pooled_hidden(lm, [pair.prompt for pair in encoded]))
-    return compute_features(
+    features = compute_features(
         pairs,
         encoded,
         pattern_lists=load_pattern_lists(SHIPPED),
-        harmfulness=harmfulness,
-        ref_logps=logps_columns(lm, encoded),
+        harmfulness=prompt_harmfulness(classifier, asked, hidden(asked)),
+        ref_logps=ref_logps or logps_columns(lm, encoded),
         aligned_logps=logps_columns(aligned, encoded) if aligned else None,
     )
+    return features, classifier.accuracy
 
 
 def subset_columns(

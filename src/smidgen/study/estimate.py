@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,8 +18,7 @@ from smidgen.training.loop import train
 from smidgen.training.losses import loss
 from smidgen.training.preference import collate_pairs, preference_objective
 
-_PROBE_STEPS = 3
-_PROBE_PROMPTS = 16
+_PROBE_PAIRS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,48 +60,55 @@ def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
     return tune + race + finals + refine + [0] + arms * settings.confirm_seeds
 
 
-def estimate(lm: LanguageModel, inputs: StudyInputs, settings: StudySettings, *, workers: int) -> Estimate:
-    """Time a few steps and answers, and multiply; the weights of `lm` are put back.
-
-    Workers share the machine's cores, so the time of one process on all cores is the time of all of them.
-    """
+def estimate(
+    lm: LanguageModel, inputs: StudyInputs, settings: StudySettings, *, workers: int, threads: int
+) -> Estimate:
+    """Time a few steps and answers on a trial's number of threads, and multiply; the weights of `lm` are put back."""
     before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        per_step = _seconds_per_step(lm, inputs, settings)
+        lm.model.load_state_dict(before)
+        per_measurement = _seconds_per_measurement(lm, inputs, settings)
+    finally:
+        torch.set_num_threads(usual)
     planned = planned_steps(settings, len(inputs.pairs))
-    per_step = _seconds_per_step(lm, inputs, settings)
-    lm.model.load_state_dict(before)
-    per_benchmark = _seconds_per_benchmark(lm, inputs, settings)
-    seconds = sum(planned) * per_step + len(planned) * per_benchmark
+    at_once = max(1, min(workers, (os.cpu_count() or 1) // threads))
+    seconds = (sum(planned) * per_step + len(planned) * per_measurement) / at_once
     return Estimate(len(planned), sum(planned), seconds)
 
 
 def _seconds_per_step(lm: LanguageModel, inputs: StudyInputs, settings: StudySettings) -> float:
     size = settings.recipe.batch_size
     layout = find_layout(lm.model)
-    step = max(1, len(inputs.encoded) // size)
-    pairs = inputs.encoded[::step][:size]
+    pairs = inputs.encoded[:: max(1, len(inputs.encoded) // size)][:size]
     scored = score_answers(lm, [p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs], layout=layout)
     batch = collate_pairs(pairs, [(chosen, rejected) for chosen, rejected in scored], layout=layout)
     objective = preference_objective(loss.bind(settings.loss))
     scorer = AnswerLogps(lm.model, layout)
-
-    def run(steps: int) -> None:
-        recipe = replace(settings.recipe, steps=steps)
-        train(scorer, objective, [batch] * steps, recipe=recipe, steps=steps)
-
-    run(1)
-    started = time.perf_counter()
-    run(_PROBE_STEPS)
-    return (time.perf_counter() - started) / _PROBE_STEPS
+    recipe = replace(settings.recipe, steps=1)
+    return _shortest(lambda: train(scorer, objective, [batch], recipe=recipe, steps=1))
 
 
-def _seconds_per_benchmark(lm: LanguageModel, inputs: StudyInputs, settings: StudySettings) -> float:
-    prompts = [pair.prompt for pair in inputs.encoded[:_PROBE_PROMPTS]]
-    with torch.no_grad():
-        started = time.perf_counter()
-        generate(lm, prompts, max_new_tokens=min(8, settings.max_new_tokens))
-        seconds = (time.perf_counter() - started) * settings.max_new_tokens / min(8, settings.max_new_tokens)
+def _seconds_per_measurement(lm: LanguageModel, inputs: StudyInputs, settings: StudySettings) -> float:
+    """Answers of all prompts, their surrogate (about as long), and the held-out pairs."""
+    pairs = inputs.encoded[:_PROBE_PAIRS]
+    prompts = [pair.prompt for pair in pairs]
+    answering = _shortest(lambda: generate(lm, prompts, max_new_tokens=settings.max_new_tokens)) / len(pairs)
+    scoring = _shortest(lambda: score_answers(lm, prompts, [(p.chosen, p.rejected) for p in pairs])) / len(pairs)
     n_prompts = max(sum(map(len, lists)) for lists in inputs.prompts.values())
-    return seconds * n_prompts / len(prompts)
+    return 2 * answering * n_prompts + scoring * len(inputs.heldout["confirm"])
+
+
+def _shortest(work: Callable[[], object]) -> float:
+    """Least seconds of three runs: what else the machine does makes them longer, never shorter."""
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def _span(seconds: float) -> str:

@@ -57,7 +57,7 @@ def read_inputs(
     allow_leaks: bool,
     out: Path,
 ) -> StudyInputs:
-    """Read and check everything; writes quarantine.jsonl, dev_twins.json and leaks.json where there is something to list.
+    """Read and check everything; writes quarantine.jsonl, and dev_twins.json and leaks.json where there are any.
 
     Raises:
         UsageError: Only one of two prompt files that belong together.

@@ -33,6 +33,8 @@ from smidgen.study.study import Progress, Study
 from smidgen.study.trial import TrialContext
 from smidgen.training.preference import reference_logps
 
+_DEFAULTS = StudySettings()
+
 
 def minimize(
     *,
@@ -51,7 +53,7 @@ def minimize(
     answer_head: int | None = None,
     max_bad_fraction: float = 0.5,
     allow_leaks: bool = False,
-    settings: StudySettings = StudySettings(),
+    settings: StudySettings = _DEFAULTS,
     workers: int = 2,
     threads: int = 1,
     dry_run: bool = False,
@@ -113,7 +115,7 @@ def minimize(
     )
     settings.ladder(len(inputs.pairs))
     say(_counts(inputs))
-    say(estimate(lm, inputs, settings, workers=workers).sentence(workers))
+    say(estimate(lm, inputs, settings, workers=workers, threads=threads).sentence(workers))
     if dry_run:
         return None
     write_environment(out)

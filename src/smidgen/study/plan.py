@@ -11,6 +11,7 @@ from smidgen.runs import content_hash
 from smidgen.training.loop import Recipe
 
 SUPERVISED = "sft"
+_RECIPE = Recipe()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class StudySettings:
     """
 
     loss: str = "dpo:beta=0.1"
-    recipe: Recipe = Recipe()
+    recipe: Recipe = _RECIPE
     learning_rates: tuple[float, ...] = ()
     subset_steps: float = 0.4
     selectors: tuple[str, ...] = (
@@ -75,7 +76,7 @@ class StudySettings:
     def __post_init__(self) -> None:
         if self.confirm_seeds < 2:
             raise UsageError(
-                f"expected at least 2 confirm seeds, got {self.confirm_seeds}: no interval over seeds exists otherwise. "
+                f"expected at least 2 confirm seeds, got {self.confirm_seeds}: an interval over seeds needs them. "
                 "Five or more keep the claim's error at its stated level."
             )
         if self.delta is not None and not 0 < self.delta < 1:

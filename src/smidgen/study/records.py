@@ -120,7 +120,7 @@ class StudyRecords:
                 "SELECT trial_id, arm, selector, budget, seed, metrics, wall_seconds FROM trials"
             ).fetchall()
         wanted = {trial.trial_id for trial in trials}
-        return {row[0]: TrialRecord(*row[:5], json.loads(row[5]), row[6]) for row in rows if row[0] in wanted}
+        return {row[0]: _record(row) for row in rows if row[0] in wanted}
 
     def surrogate_and_score(self) -> tuple[list[float], list[float]]:
         """Surrogate and generated score of every dev trial that measured both."""
@@ -150,5 +150,11 @@ class StudyRecords:
                 ).fetchone()
                 correct.append(None if found is None else json.loads(found))
         measured = np.array(correct, dtype=float) if all(c is not None for c in correct) else None
-        rates = (np.array(values, dtype=float) for values in (harmful, harmless))
-        return ArmScores(*rates, measured, np.array(bad, dtype=float))
+        return ArmScores(
+            np.array(harmful, dtype=float), np.array(harmless, dtype=float), measured, np.array(bad, dtype=float)
+        )
+
+
+def _record(row: tuple[str, str, str, int, int, str, float]) -> TrialRecord:
+    trial_id, arm, selector, budget, seed, metrics, wall_seconds = row
+    return TrialRecord(trial_id, arm, selector, budget, seed, json.loads(metrics), wall_seconds)

@@ -15,6 +15,7 @@ from smidgen.data.templates import Template, load_template
 from smidgen.data.tokens import EncodedPair
 from smidgen.evaluation.endpoints import degeneration, preference_accuracy
 from smidgen.evaluation.refusal import PromptScore, bench, summarize
+from smidgen.evaluation.surrogate import Opening
 from smidgen.models.load import LanguageModel, load_language_model, save_language_model
 from smidgen.models.logprobs import Layout, find_layout
 from smidgen.models.reference_store import ReferenceStore
@@ -39,7 +40,7 @@ class TrialContext:
     reference_store: Path
     weights: Path
     pattern_lists: tuple[str, ...]
-    openings: tuple[str, ...]
+    openings: tuple[Opening, ...]
     max_new_tokens: int
     threads: int
 
@@ -50,8 +51,8 @@ class TrialResult:
 
     Attributes:
         scores: One row a prompt.
-        correct: 1 where a held-out pair's chosen answer has the higher implicit reward, 0.5 at a tie, else 0; None without
-            held-out pairs.
+        correct: 1 where a held-out pair's chosen answer has the higher implicit reward, 0.5 at a tie, else 0; None
+            without held-out pairs.
         metrics: Averages for people to read; statistics start from the rows.
     """
 

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning, from a checkpoint or from nothing: a small named shape with a tokenizer trained on the data."""
+"""Supervised fine-tuning, from a checkpoint or from nothing: a small named shape with a tokenizer of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from smidgen.data.tokens import end_of_text
 from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel, language_model
 from smidgen.models.logprobs import AnswerLogps, Layout, RowBatch, Tokens, collate_rows, find_layout
@@ -27,7 +28,7 @@ class Shape:
     heads: int
 
 
-SHAPES = {"tiny": Shape(4, 128, 4), "mini": Shape(6, 256, 4), "small": Shape(12, 768, 12)}
+SHAPES = {"nano": Shape(2, 128, 4), "tiny": Shape(4, 128, 4), "mini": Shape(6, 256, 4), "small": Shape(12, 768, 12)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def new_language_model(
         pad_token=END_OF_TEXT,
         model_max_length=positions,
     )
-    end = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
+    end = bpe.token_to_id(END_OF_TEXT)
     size = SHAPES[shape]
     config = GPT2Config(
         vocab_size=len(tokenizer),
@@ -162,7 +163,7 @@ def train_language_model(
     on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> TrainingLog:
     """Train `lm` in place on running text, cut into blocks of `block_tokens`, texts parted by end of text."""
-    end = lm.tokenizer.eos_token_id
+    end = end_of_text(lm.tokenizer)
     stream: list[int] = []
     for ids in lm.tokenizer(list(texts), verbose=False)["input_ids"]:
         stream += [*ids, end]

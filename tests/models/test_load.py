@@ -1,0 +1,50 @@
+"""Loading is safe, and what is saved loads as the same model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers.activations import NewGELUActivation
+
+from smidgen.errors import SmidgenError, UsageError
+from smidgen.models.load import LanguageModel, language_model, load_language_model, save_language_model
+
+
+def test_saved_and_loaded_is_the_same_model(tiny: LanguageModel, tmp_path: Path) -> None:
+    save_language_model(tiny, tmp_path / "model", card="# A card\n")
+    loaded = load_language_model(tmp_path / "model")
+    assert loaded.fingerprint == language_model(tiny.model, tiny.tokenizer).fingerprint
+    assert loaded.tokenizer("Name a tree.")["input_ids"] == tiny.tokenizer("Name a tree.")["input_ids"]
+    assert (tmp_path / "model" / "README.md").read_text() == "# A card\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def test_pickled_weights_are_refused(tiny: LanguageModel, tmp_path: Path) -> None:
+    save_language_model(tiny, tmp_path / "model", card="")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    torch.save(tiny.model.state_dict(), tmp_path / "model" / "pytorch_model.bin")
+    with pytest.raises(SmidgenError, match="safetensors"):
+        load_language_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_folder_without_a_whole_model_is_explained(tiny: LanguageModel, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "model"
+    if damage == "truncated":
+        save_language_model(tiny, folder, card="")
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        folder.mkdir()
+    with pytest.raises(SmidgenError, match="expected a causal language model"):
+        load_language_model(folder)
+
+
+def test_unknown_dtype() -> None:
+    with pytest.raises(UsageError, match="float32"):
+        load_language_model("anywhere", dtype="int3")
+
+
+def test_the_fused_activation_is_the_same_function() -> None:
+    x = torch.linspace(-6, 6, 1001, dtype=torch.float64)
+    torch.testing.assert_close(torch.nn.GELU(approximate="tanh")(x), NewGELUActivation()(x), atol=1e-12, rtol=0)

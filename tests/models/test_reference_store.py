@@ -1,0 +1,69 @@
+"""A stored reference value is the computed one, and is never computed twice."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from smidgen.errors import SmidgenError
+from smidgen.models import reference_store
+from smidgen.models.load import LanguageModel, language_model
+from smidgen.models.logprobs import score_answers
+from smidgen.models.reference_store import ReferenceStore
+
+PROMPTS = [(5, 6, 7), (9,)]
+ANSWERS = [[(10, 11, 0), (12, 0)], [(3, 4, 5, 6, 0), (7, 0)]]
+
+
+def flat(groups: list[list[np.ndarray]]) -> np.ndarray:
+    return np.concatenate([values for group in groups for values in group])
+
+
+def test_stored_equals_live_and_order_does_not_matter(tiny: LanguageModel, tmp_path: Path) -> None:
+    store = ReferenceStore(tmp_path / "reference.sqlite")
+    live = score_answers(tiny, PROMPTS, ANSWERS)
+    np.testing.assert_array_equal(flat(store.logps(tiny, PROMPTS, ANSWERS)), flat(live))
+    again = store.logps(tiny, PROMPTS[::-1], ANSWERS[::-1])
+    np.testing.assert_array_equal(flat(again[::-1]), flat(live))
+
+
+def test_nothing_is_computed_twice_but_other_weights_are_other_values(
+    tiny: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ReferenceStore(tmp_path / "reference.sqlite")
+    before = flat(store.logps(tiny, PROMPTS, ANSWERS))
+    computed = []
+
+    def counted(lm: LanguageModel, prompts: list, answers: list) -> list:
+        computed.append(len(prompts))
+        return score_answers(lm, prompts, answers)
+
+    monkeypatch.setattr(reference_store, "score_answers", counted)
+    ReferenceStore(tmp_path / "reference.sqlite").logps(tiny, PROMPTS[1:], ANSWERS[1:])
+    assert computed == []
+    with torch.no_grad():
+        for parameter in tiny.model.parameters():
+            parameter.mul_(1.1)
+    changed = language_model(tiny.model, tiny.tokenizer)
+    assert np.abs(flat(store.logps(changed, PROMPTS, ANSWERS)) - before).max() > 1e-4
+    assert computed == [2]
+
+
+def test_writers_beside_each_other_agree(tiny: LanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "reference.sqlite"
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: flat(ReferenceStore(path).logps(tiny, PROMPTS, ANSWERS)), range(8)))
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_a_damaged_value_is_found(tiny: LanguageModel, tmp_path: Path) -> None:
+    store = ReferenceStore(tmp_path / "reference.sqlite")
+    store.logps(tiny, PROMPTS, ANSWERS)
+    with sqlite3.connect(tmp_path / "reference.sqlite") as connection:
+        connection.execute("UPDATE logps SET value = x'00000000'")
+    with pytest.raises(SmidgenError, match="damaged"):
+        store.logps(tiny, PROMPTS, ANSWERS)

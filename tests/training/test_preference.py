@@ -1,0 +1,160 @@
+"""Preference training starts at ln 2, equals TRL on the same tokens, and does what it is for."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from smidgen.data.tokens import EncodedPair
+from smidgen.models.load import LanguageModel, load_language_model, save_language_model
+from smidgen.models.logprobs import AnswerLogps
+from smidgen.models.reference_store import ReferenceStore
+from smidgen.training.loop import Recipe
+from smidgen.training.losses import loss
+from smidgen.training.preference import (
+    collate_pairs,
+    pair_logps,
+    preference_objective,
+    reference_logps,
+    train_preference,
+)
+
+# Of the tiny model's tokenizer.
+END = 0
+
+
+def made_pairs(n: int, end: int = END) -> list[EncodedPair]:
+    """Pairs of varied lengths whose chosen answers share tokens that the rejected ones lack."""
+    return [
+        EncodedPair(
+            idx=i,
+            prompt=tuple(3 + (i * 7 + k) % 50 for k in range(2 + i % 5)),
+            chosen=(*(60 + (i + k) % 9 for k in range(1 + i % 6)), end),
+            rejected=(*(90 + (i + 2 * k) % 9 for k in range(1 + (i * 3) % 5)), end),
+        )
+        for i in range(n)
+    ]
+
+
+def moved(lm: LanguageModel, folder: Path) -> LanguageModel:
+    """A policy that differs from its reference."""
+    save_language_model(lm, folder, card="")
+    policy = load_language_model(folder)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
+    return policy
+
+
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+def test_the_first_step_costs_ln_2(tiny: LanguageModel, tmp_path: Path, layout: Any) -> None:
+    pairs = made_pairs(6)
+    reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))
+    batch = collate_pairs(pairs, reference, layout=layout)
+    terms = preference_objective(loss.bind("dpo"))(AnswerLogps(tiny.model, layout), batch)
+    assert terms.loss.item() == pytest.approx(math.log(2), abs=1e-5)
+    assert len(batch) == 6
+
+
+def test_losses_equal_trl_on_the_same_batch(tiny: LanguageModel, tmp_path: Path) -> None:
+    from datasets import Dataset
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    policy = moved(tiny, tmp_path / "policy")
+    end = tiny.tokenizer.eos_token
+    words = ["bread", "a lock", "the oak", "flour and water", "salt", "an hour"]
+    rows = [
+        {"prompt": f"user: {w} assistant:", "chosen": f" take {w} and wait{end}", "rejected": f" no{i}{end}"}
+        for i, w in enumerate(words)
+    ]
+    arguments = DPOConfig(
+        output_dir=str(tmp_path / "trl"),
+        beta=0.3,
+        per_device_train_batch_size=6,
+        max_length=None,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        gradient_checkpointing=False,
+        disable_dropout=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+    )
+    trainer = DPOTrainer(
+        model=policy.model,
+        ref_model=tiny.model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tiny.tokenizer,
+    )
+    inputs = next(iter(trainer.get_train_dataloader()))
+    trl_loss = trainer.compute_loss(policy.model, inputs)
+    pairs = pairs_of(inputs)
+    reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))
+    batch = collate_pairs(pairs, reference, layout="shared")
+    ours = preference_objective(loss.bind("dpo:beta=0.3"))(AnswerLogps(policy.model, "shared"), batch).loss
+    assert abs(ours.item() - math.log(2)) > 0.01
+    assert ours.item() == pytest.approx(trl_loss.item(), abs=1e-4)
+    gradients = []
+    for value in (trl_loss, ours):
+        policy.model.zero_grad()
+        value.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-4, rtol=1e-3)
+
+
+def pairs_of(inputs: dict[str, torch.Tensor]) -> list[EncodedPair]:
+    """TRL's batch (chosen rows, then rejected ones) as pairs of token ids."""
+    n = len(inputs["input_ids"]) // 2
+
+    def part(row: int, wanted: bool) -> tuple[int, ...]:
+        real = inputs["attention_mask"][row].bool()
+        keep = real & (inputs["completion_mask"][row].bool() == wanted)
+        return tuple(inputs["input_ids"][row][keep].tolist())
+
+    return [EncodedPair(i, part(i, False), part(i, True), part(i + n, True)) for i in range(n)]
+
+
+def test_training_raises_the_margin_on_the_pairs_it_saw(tiny: LanguageModel, tmp_path: Path) -> None:
+    pairs = made_pairs(16)
+    reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))
+    recipe = Recipe(learning_rate=1e-3, steps=30, batch_size=8)
+    log = train_preference(tiny, pairs, reference, objective="dpo:beta=0.5", recipe=recipe, seed=0)
+    assert log.rows[-1]["loss"] < 0.3 * math.log(2)
+    batch = collate_pairs(pairs, reference, layout="shared")
+    logps = pair_logps(AnswerLogps(tiny.model, "shared"), batch)
+    assert logps.ref_chosen is not None
+    assert logps.ref_rejected is not None
+    gained = logps.policy_chosen.sum() - logps.ref_chosen.sum() - logps.policy_rejected.sum() + logps.ref_rejected.sum()
+    assert (gained > 0).all()
+
+
+def test_bfloat16_training_follows_float32(tiny: LanguageModel, tmp_path: Path) -> None:
+    """Loss curves within 0.03 of each other over thirty steps."""
+    pairs = made_pairs(16)
+    reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))
+    start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    curves = []
+    for dtype in ("float32", "bfloat16"):
+        tiny.model.load_state_dict(start)
+        recipe = Recipe(learning_rate=2e-4, steps=30, batch_size=8, dtype=dtype)
+        log = train_preference(tiny, pairs, reference, recipe=recipe, seed=0)
+        curves.append(torch.tensor([row["loss"] for row in log.rows]))
+    torch.testing.assert_close(curves[0], curves[1], atol=0.03, rtol=0)
+
+
+def test_same_seed_same_weights(tiny: LanguageModel, tmp_path: Path) -> None:
+    pairs = made_pairs(16)
+    reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))
+    start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    ends = []
+    for seed in (0, 0, 1):
+        tiny.model.load_state_dict(start)
+        train_preference(tiny, pairs, reference, recipe=Recipe(steps=5, batch_size=4), seed=seed)
+        ends.append(torch.cat([p.detach().flatten().clone() for p in tiny.model.parameters()]))
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
