@@ -12,7 +12,6 @@ from smidgen.evaluation.statistics import (
     Estimate,
     bootstrap_difference,
     cohens_kappa,
-    fixed_sequence,
     mean_difference,
     mean_over_seeds,
     newcombe_difference,
@@ -217,28 +216,3 @@ def test_non_inferiority_is_judged_by_the_one_sided_bound():
     assert not non_inferior(difference, 0.08)
     with pytest.raises(ValueError, match="positive"):
         non_inferior(difference, 0.0)
-
-
-def test_the_sequence_stops_at_the_first_failure_and_reads_no_further():
-    read = []
-
-    def tests():
-        for budget, mean in ((800, 0.0), (400, -0.02), (200, -0.2), (100, 0.0)):
-            read.append(budget)
-            yield budget, around(mean)
-
-    found = fixed_sequence(tests(), delta=0.1)
-    assert read == [800, 400, 200]
-    assert [(step.budget, step.passed) for step in found.steps] == [(800, True), (400, True), (200, False)]
-    assert found.smallest == 400
-    assert found.steps[0].as_dict()["difference"]["mean"] == 0.0
-
-
-def test_nothing_passes_where_the_largest_fails():
-    assert fixed_sequence([(800, around(-0.3)), (400, around(0.0))], delta=0.1).smallest is None
-    assert fixed_sequence([], delta=0.1).steps == ()
-
-
-def test_the_sequence_is_from_the_largest_down():
-    with pytest.raises(ValueError, match="largest down"):
-        fixed_sequence([(400, around(0.0)), (800, around(0.0))], delta=0.1)

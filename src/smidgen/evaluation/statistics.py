@@ -7,9 +7,8 @@ into every interval here that is built from seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -174,48 +173,6 @@ def non_inferior(difference: Estimate, delta: float) -> bool:
     if delta <= 0:
         raise ValueError(f"expected a positive delta, got {delta}")
     return difference.lower_bound > -delta
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceStep:
-    """One test of the sequence: a budget, subset minus full, and whether it passed."""
-
-    budget: int
-    difference: Estimate
-    passed: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"budget": self.budget, "difference": self.difference.as_dict(), "passed": self.passed}
-
-
-@dataclass(frozen=True, slots=True)
-class FixedSequence:
-    """The tests made, largest budget first; `smallest` is the last that passed, None where the first failed."""
-
-    steps: tuple[SequenceStep, ...]
-    smallest: int | None
-
-
-def fixed_sequence(tests: Iterable[tuple[int, Estimate]], delta: float) -> FixedSequence:
-    """Test budgets from the largest down, each at the full level, and stop at the first failure.
-
-    The order is fixed beforehand, so the chance of any false claim stays that of one test. `tests` is read no further
-    than the first failure: it may train as it is read.
-
-    Raises:
-        ValueError: Budgets that do not fall strictly.
-
-    Source: Maurer, Hothorn & Lehmacher 1995; Westfall & Krishen 2001, J. Stat. Planning and Inference 99:25.
-    """
-    steps: list[SequenceStep] = []
-    for budget, difference in tests:
-        if steps and budget >= steps[-1].budget:
-            raise ValueError(f"expected budgets from the largest down, got {budget} after {steps[-1].budget}")
-        steps.append(SequenceStep(budget, difference, non_inferior(difference, delta)))
-        if not steps[-1].passed:
-            break
-    passed = [step.budget for step in steps if step.passed]
-    return FixedSequence(tuple(steps), passed[-1] if passed else None)
 
 
 def _estimate(blocks: Sequence[tuple[int, tuple[ArrayLike, ...]]], confidence: float) -> Estimate:

@@ -60,6 +60,7 @@ def measure_features(
         aligned_logps=logps_columns(aligned, encoded) if aligned else None,
     )
     return features, classifier.accuracy
+    return features, classifier.accuracy
 
 
 def subset_columns(

@@ -7,19 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from smidgen.data.templates import load_template
-from smidgen.data.tokens import encode_prompts
 from smidgen.errors import InvalidData, UsageError
 from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
 from smidgen.evaluation.surrogate import DEFAULT_OPENINGS, openings_from
-from smidgen.models.hidden import pooled_hidden
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.runs import content_hash, read_json, write_json
-from smidgen.selection.features import Features, compute_features, logps_columns, write_features
-from smidgen.selection.harmfulness import fit_harmfulness, prompt_harmfulness
+from smidgen.selection.features import Features, write_features
+from smidgen.selection.measure import measure_features
 from smidgen.selection.selectors import Selection, selector
 from smidgen.study.confirm import confirm
 from smidgen.study.estimate import estimate
@@ -157,7 +153,16 @@ def _run(
     full = tune_full(study)
     levels = dev_levels(study, full)
     study.watch(Progress("features", 0, 1))
-    features, accuracy = study_features(lm, inputs, context, aligned or str(context.weights / full[0].trial_id))
+    harmful, harmless = inputs.prompts["dev"]
+    features, accuracy = measure_features(
+        lm,
+        inputs.pairs,
+        inputs.encoded,
+        template=load_template(context.template, lm.tokenizer),
+        harmful=harmful,
+        harmless=harmless,
+        aligned=load_language_model(aligned or context.weights / full[0].trial_id),
+    )
     write_features(features, out / "features.parquet")
     finalists = race(study, rank_pairs(study.settings, features), levels)
     sequence, best = nominate(study, finalists, levels)
@@ -178,31 +183,6 @@ def _run(
 def rank_pairs(settings: StudySettings, features: Features) -> dict[str, Selection]:
     """Every competing ranking, by its specification."""
     return {spec: selector.bind(spec)(features, settings.seed) for spec in settings.selectors}
-
-
-def study_features(
-    lm: LanguageModel, inputs: StudyInputs, context: TrialContext, aligned: str
-) -> tuple[Features, float]:
-    """All features of all pairs, and how well prompts' harmfulness can be told (leave-one-out accuracy on dev)."""
-    harmful, harmless = inputs.prompts["dev"]
-    template = load_template(context.template, lm.tokenizer)
-
-    def hidden(prompts: Sequence[str]) -> np.ndarray:
-        return pooled_hidden(lm, encode_prompts(prompts, template, lm.tokenizer))
-
-    classifier = fit_harmfulness(harmful, harmless, hidden_harmful=hidden(harmful), hidden_harmless=hidden(harmless))
-    asked = [pair.prompt[-1].content for pair in inputs.pairs]
-    reference = reference_logps(lm, inputs.encoded, ReferenceStore(context.reference_store))
-    sums = tuple(np.array([both[side].sum(dtype=np.float64) for both in reference]) for side in (0, 1))
-    features = compute_features(
-        inputs.pairs,
-        inputs.encoded,
-        pattern_lists=load_pattern_lists(SHIPPED),
-        harmfulness=prompt_harmfulness(classifier, asked, hidden(asked)),
-        ref_logps=(sums[0], sums[1]),
-        aligned_logps=logps_columns(load_language_model(aligned), inputs.encoded),
-    )
-    return features, classifier.accuracy
 
 
 def refusal_openings(

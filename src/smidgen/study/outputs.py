@@ -10,17 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from smidgen.data.tables import write_subset
 from smidgen.evaluation.statistics import score_difference
 from smidgen.evaluation.surrogate import correlation
 from smidgen.models.load import load_language_model, save_language_model
 from smidgen.runs import write_json
 from smidgen.selection.features import Features
-from smidgen.selection.kinds import kind_of
+from smidgen.selection.measure import subset_columns
 from smidgen.selection.selectors import selector
-from smidgen.settings import plain_settings
 from smidgen.study.certificate import build_certificate
 from smidgen.study.confirm import Confirmation, arm_estimate
 from smidgen.study.inputs import StudyInputs
@@ -108,25 +105,8 @@ def write_answer(study: Study, confirmation: Confirmation, features: Features, i
     """subset.csv and its spreadsheet copy, pairs in the ranking's order, each with why it was kept."""
     answer = confirmation.answer.candidate
     selection = selector.bind(answer.selector)(features, study.settings.seed)
-    row_of = {int(idx): row for row, idx in enumerate(features.idx)}
-    rows = np.array([row_of[idx] for idx in answer.idxs])
-    kinds = kind_of(features)
     pairs = inputs.pairs.take(answer.idxs)
-    write_subset(
-        out,
-        list(pairs),
-        {
-            "rank": list(range(1, len(rows) + 1)),
-            "selector": [answer.selector] * len(rows),
-            "reason": [selection.reasons[row] for row in rows],
-            "kind": [kinds[row] for row in rows],
-            "prompt_harmfulness": [round(float(x), 4) for x in features.column("prompt_harmfulness")[rows]],
-            "chosen_refuses": [bool(x) for x in features.column("chosen_refuses")[rows]],
-            "rejected_refuses": [bool(x) for x in features.column("rejected_refuses")[rows]],
-            "source": [pair.source for pair in pairs],
-            "source_row": [pair.source_row for pair in pairs],
-        },
-    )
+    write_subset(out, pairs, subset_columns(pairs, features, selection.reasons, selector=answer.selector))
 
 
 def write_winner(confirmation: Confirmation, certificate: dict[str, Any], weights: Path, out: Path) -> None:
@@ -146,8 +126,3 @@ def write_winner(confirmation: Confirmation, certificate: dict[str, Any], weight
 def drop_work(out: Path) -> None:
     """Remove what only a resumed run would have needed."""
     shutil.rmtree(out / "weights", ignore_errors=True)
-
-
-def settings_record(study_settings: Any) -> dict[str, Any]:
-    """The study's settings as plain values."""
-    return plain_settings(asdict(study_settings))

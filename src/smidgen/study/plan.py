@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from smidgen.errors import UsageError
 from smidgen.runs import content_hash
@@ -161,12 +161,3 @@ class Candidate:
 def mean(values: Sequence[float]) -> float:
     """Average of at least one number."""
     return sum(values) / len(values)
-
-
-def plain(value: Any) -> Any:
-    """Settings as JSON-able values."""
-    return (
-        {k: plain(v) for k, v in value.items()}
-        if isinstance(value, dict)
-        else (list(value) if isinstance(value, tuple) else value)
-    )

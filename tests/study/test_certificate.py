@@ -1,0 +1,75 @@
+"""A claim is made exactly when every part of the protocol allows it."""
+
+from typing import Any
+
+import pytest
+
+from smidgen.evaluation.statistics import Estimate
+from smidgen.study.certificate import build_certificate
+from smidgen.study.confirm import Confirmation, SizeTest
+from smidgen.study.plan import Candidate
+
+
+def estimate(mean: float, bound: float) -> Estimate:
+    return Estimate(mean, bound - 0.02, 2 * mean - bound + 0.02, bound, 0.01, 9.0)
+
+
+def size_test(size: int, *failed: str) -> SizeTest:
+    endpoints = {"harmless_answered": estimate(0, -0.02)}
+    return SizeTest(Candidate("contrast", tuple(range(size))), [], estimate(-0.01, -0.05), endpoints, list(failed))
+
+
+def certificate(tests: list[SizeTest], *, full: float = 0.2, subset: float = 0.15) -> dict[str, Any]:
+    return build_certificate(
+        Confirmation(tests=tests),
+        {"base": estimate(0.05, 0.01), "full": estimate(0.4, 0.3)},
+        {"full_minus_base": estimate(0.35, full), "subset_minus_base": estimate(0.34, subset)},
+        delta=0.1,
+        confidence=0.95,
+        full_size=5000,
+        n_prompts=(400, 400),
+        n_seeds=5,
+        context={"seeds": [1, 2, 3, 4, 5]},
+    )
+
+
+def test_the_smallest_that_passed_is_claimed() -> None:
+    found = certificate([size_test(500), size_test(250), size_test(120, "score")])
+    assert found["non_inferior"] is True
+    assert found["subset_size"] == 250
+    assert found["claim"].startswith("250 of 5,000 pairs: smallest found; non-inferior to full data at δ = 0.1 with")
+    assert "the smallest" not in found["claim"].lower().replace("smallest found", "")
+    assert [step["passed"] for step in found["steps_tested"]] == [True, True, False]
+
+
+def test_nothing_is_claimed_where_the_first_test_fails() -> None:
+    found = certificate([size_test(500, "score", "harmless_answered")])
+    assert found["non_inferior"] is False
+    assert found["claim"].startswith("No subset was shown to be enough")
+    assert "score, harmless answered" in found["claim"]
+
+
+@pytest.mark.parametrize("levels", [{"full": 0.1}, {"subset": 0.0}])
+def test_a_metric_that_cannot_tell_allows_no_claim(levels: dict[str, float]) -> None:
+    """Full must be above base by more than delta, and the subset above base, each by its lower bound."""
+    found = certificate([size_test(500)], **levels)
+    assert found["non_inferior"] is False
+    assert found["assay"]["passed"] is False
+    assert found["claim"].startswith("The metric cannot tell here")
+
+
+def test_everything_other_programs_rely_on_is_there() -> None:
+    found = certificate([size_test(500)])
+    assert {
+        "subset_size",
+        "full_size",
+        "delta",
+        "confidence",
+        "non_inferior",
+        "n_harmful_prompts",
+        "n_harmless_prompts",
+        "n_seeds",
+        "scores",
+        "claim",
+    } <= found.keys()
+    assert found["scores"]["full"].keys() == {"mean", "low", "high"}
