@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, default_name_transform
 from cyclopts.config import Dict
@@ -24,7 +24,7 @@ from smidgen import __version__
 from smidgen.cli.flags import EVERYWHERE
 from smidgen.cli.help import Help
 from smidgen.cli.outcome import Outcome
-from smidgen.errors import SmidgenError
+from smidgen.errors import SmidgenError, UsageError
 from smidgen.settings import parse_overrides, read_settings
 
 COMMANDS = {
@@ -73,6 +73,8 @@ def build_app(*, full_help: bool = False) -> App:
             as_json: Print the outcome as one JSON object.
         """
         sources = [(parse_overrides(override), "--set")] + ([(read_settings(config), str(config))] if config else [])
+        for data, source in sources:
+            _refuse_flattened_groups(app, tokens, data, source)
         app.config = tuple(
             Dict({flag_name(key): value for key, value in data.items()}, source=source, use_commands_as_keys=False)
             for data, source in sources
@@ -81,6 +83,19 @@ def build_app(*, full_help: bool = False) -> App:
         return finish(outcome, as_json=as_json) if isinstance(outcome, Outcome) else 0
 
     return app
+
+
+def _refuse_flattened_groups(app: App, tokens: Sequence[str], data: Mapping[str, Any], source: str) -> None:
+    """Cyclopts takes the name of a group whose settings are flags of their own, and then reads nothing below it."""
+    if not data or not tokens or {"--help", "-h", "--help-all"} & set(tokens):
+        return
+    *_, command = app.parse_commands(tokens)[1]
+    flags = {name.removeprefix("--").split(".")[0] for a in command.assemble_argument_collection() for name in a.names}
+    for key in data:
+        if default_name_transform(key) not in flags and flag_name(key) not in flags:
+            near = get_close_matches(default_name_transform(key), sorted(flags), n=1)
+            hint = f"did you mean {near[0]}?" if near else "name it as the flags are named, at the top level."
+            raise UsageError(f"{source}: {key!r} is no setting of this command; {hint}")
 
 
 def flag_name(name: str) -> str:
@@ -103,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+    # A hub that cannot be reached is one error at the end, not a line for each try.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         return build_app(full_help="--help-all" in tokens).meta(tokens) or 0
     except UnknownCommandError as error:

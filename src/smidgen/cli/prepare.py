@@ -73,6 +73,6 @@ def _write_leaks(path: Path, leaks: Sequence[Leak]) -> None:
 
 
 def _tokenizer(model: str):
-    from smidgen.models.load import load_language_model
+    from smidgen.models.load import load_tokenizer
 
-    return load_language_model(model).tokenizer
+    return load_tokenizer(model)

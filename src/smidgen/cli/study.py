@@ -47,8 +47,8 @@ def minimize(**arguments: Any) -> Outcome:
     inputs = [*arguments["pairs"], *arguments["heldout"], arguments["model"], *filter(None, files)]
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
-    if certificate is None:
-        return Outcome({"dry_run": True}, "dry run: no trial was run")
+    if arguments["dry_run"]:
+        return Outcome(certificate, "dry run: no trial was run")
     report = write_report(out)
     lines = [frontier_text(out), "", certificate["claim"], "", str(out / "subset.csv"), str(report)]
     n_quarantined = len((out / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())

@@ -54,8 +54,8 @@ def load_language_model(name_or_path: str | Path, *, dtype: str = "float32", dev
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype {dtype!r}; expected one of: {', '.join(DTYPES)}")
     name = str(name_or_path)
+    tokenizer = load_tokenizer(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
             name, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa"
         )
@@ -64,10 +64,27 @@ def load_language_model(name_or_path: str | Path, *, dtype: str = "float32", dev
             f"expected a causal language model in Hugging Face format (safetensors) at {name!r}; {error}. "
             "Give a local folder with config.json, model.safetensors and the tokenizer, or a reachable hub name."
         ) from error
-    if tokenizer.eos_token_id is None:
-        raise SmidgenError(f"the tokenizer of {name!r} has no end-of-text token; set eos_token in its configuration.")
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
     return language_model(model, tokenizer)
+
+
+def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer alone.
+
+    Raises:
+        SmidgenError: No tokenizer there, or one without end of text.
+    """
+    name = str(name_or_path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise SmidgenError(
+            f"expected a tokenizer in Hugging Face format at {name!r}; {error}. "
+            "Give a local folder with tokenizer.json and tokenizer_config.json, or a reachable hub name."
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise SmidgenError(f"the tokenizer of {name!r} has no end-of-text token; set eos_token in its configuration.")
+    return tokenizer
 
 
 def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
@@ -101,6 +118,8 @@ def save_language_model(lm: LanguageModel, folder: Path | str, *, card: str) -> 
         lm.tokenizer.save_pretrained(part)
         write_text(part / "README.md", card)
         part.chmod(0o755)
+        for file in part.iterdir():
+            file.chmod(0o644)
         if folder.exists():
             shutil.rmtree(folder)
         part.replace(folder)

@@ -80,7 +80,10 @@ def local_executor(context: TrialContext, *, workers: int) -> Iterator[RunTrials
 
     try:
         yield run_there
-    finally:
+    except BaseException:
+        # Whoever interrupts a study does not wait for the trials under way.
         for process in list((pool._processes or {}).values()):
             process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -55,7 +55,7 @@ def minimize(
     dry_run: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     """Search on dev, confirm on fresh prompts and seeds, and write the run's folder.
 
     Killed at any moment and called again with the same arguments, it goes on where it was and ends in the same
@@ -80,7 +80,7 @@ def minimize(
         say: Called with lines for people.
 
     Returns:
-        The certificate; None after a dry run.
+        The certificate; after a dry run how many `trials`, `steps` and `seconds` the study may take.
 
     Raises:
         UsageError: Settings that cannot be taken.
@@ -111,9 +111,10 @@ def minimize(
     )
     settings.ladder(len(inputs.pairs))
     say(_counts(inputs))
-    say(estimate(lm, inputs, settings, workers=workers, threads=threads).sentence(workers))
+    expected = estimate(lm, inputs, settings, workers=workers, threads=threads)
+    say(expected.sentence(workers))
     if dry_run:
-        return None
+        return {"dry_run": True, "pairs": len(inputs.pairs), **asdict(expected)}
     write_environment(out)
     write_json(out / "inputs.json", input_hashes(lm, inputs))
     store = out / "reference.sqlite"
