@@ -1,5 +1,10 @@
 """Shared parts of the tests: a tiny random model with a tokenizer of its own."""
 
+import os
+
+# No test waits for a hub; set before anything imports the hub's client.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import pytest
 import torch
 

@@ -193,6 +193,7 @@ def test_a_studys_settings_file_is_taken_back(tmp_path: Path) -> None:
         (["prepare", "--pairs", "a", "--out", "b", "--harmful", "none.txt"], "none.txt"),
         (["prepare", "--pairs", "a", "--out", "b", "--set", "templat=hh"], "templat.*Did you mean --template"),
         (["prepare", "--pairs", "a", "--out", "b", "--set", "template"], "--set a.b=c"),
+        (["minimize", "--pairs", "a", "--model", "m", "--out", "b", "--set", "settings.smallest=3"], "top level"),
         (["prepare", "--pairs", "nowhere.jsonl", "--out", "b"], "nowhere.jsonl"),
         (["prepare", "--pairs", "pairs.jsonl", "--out", "b", "--template", "hhh", "--model", "m"], "smidgen: "),
         (["report", "."], "finished run"),

@@ -73,10 +73,12 @@ def test_prompts_that_leave_no_room_to_answer_are_named(lm, plain):
     long = "very " * 60 + "long"
     with pytest.raises(InvalidData, match="2 harmless prompts that do not, first number 1, 'very very"):
         bench(lm, plain, HARMFUL, ["Hi", long, "Hi", long])
-    fits = ["Hi"]
-    room = lm.max_positions - len(encode_prompts(fits, plain, lm.tokenizer)[0])
-    assert too_long(lm, plain, fits, new_tokens=room) == []
-    assert too_long(lm, plain, fits, new_tokens=room + 1) == [0]
+    longer = ["very " * n for n in range(1, 60)]
+    room = [lm.max_positions - len(ids) for ids in encode_prompts(longer, plain, lm.tokenizer)]
+    assert min(room) < 8 < max(room)
+    # Eight tokens open a refusal; who is asked for fewer needs no more.
+    for new_tokens, least in ((32, 8), (8, 8), (3, 3)):
+        assert too_long(lm, plain, longer, new_tokens=new_tokens) == [i for i, r in enumerate(room) if r < least]
 
 
 def test_both_classes_are_needed(lm, plain):

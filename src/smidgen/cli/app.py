@@ -90,12 +90,9 @@ def _refuse_flattened_groups(app: App, tokens: Sequence[str], data: Mapping[str,
     if not data or not tokens or {"--help", "-h", "--help-all"} & set(tokens):
         return
     *_, command = app.parse_commands(tokens)[1]
-    flags = {name.removeprefix("--").split(".")[0] for a in command.assemble_argument_collection() for name in a.names}
-    for key in data:
-        if default_name_transform(key) not in flags and flag_name(key) not in flags:
-            near = get_close_matches(default_name_transform(key), sorted(flags), n=1)
-            hint = f"did you mean {near[0]}?" if near else "name it as the flags are named, at the top level."
-            raise UsageError(f"{source}: {key!r} is no setting of this command; {hint}")
+    groups = {a.field_info.name for a in command.assemble_argument_collection() if "*" in a.names}
+    if found := sorted(groups & data.keys()):
+        raise UsageError(f"{source}: {found[0]!r} is no setting; name what stands below it at the top level.")
 
 
 def flag_name(name: str) -> str:

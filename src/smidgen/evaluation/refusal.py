@@ -119,10 +119,11 @@ def bench(
 
 
 def too_long(lm: LanguageModel, template: Template, prompts: Sequence[str], *, new_tokens: int = 32) -> list[int]:
-    """Positions of the prompts that leave fewer than `new_tokens` of the model's positions to answer in."""
-    # A prompt near the model's last position gets a shorter answer; it must be long enough to open a refusal.
-    room = min(new_tokens, _LEAST_ANSWER_TOKENS)
-    most = lm.max_positions - room
+    """Positions of the prompts that leave too few of the model's positions to answer in.
+
+    A prompt near the model's last position gets a shorter answer; eight tokens are enough to open a refusal.
+    """
+    most = lm.max_positions - min(new_tokens, _LEAST_ANSWER_TOKENS)
     return [i for i, ids in enumerate(encode_prompts(prompts, template, lm.tokenizer)) if len(ids) > most]
 
 
@@ -218,13 +219,14 @@ def _by_class(scores: Sequence[PromptScore], values: Sequence[float]) -> tuple[n
 
 
 def _check_room(lm: LanguageModel, template: Template, classes: Mapping[str, Sequence[str]], new_tokens: int) -> None:
+    room = min(new_tokens, _LEAST_ANSWER_TOKENS)
     for name, prompts in classes.items():
         if found := too_long(lm, template, prompts, new_tokens=new_tokens):
             first = found[0]
             raise InvalidData(
-                f"expected prompts that leave {new_tokens} of the model's {lm.max_positions} positions to answer in, "
+                f"expected prompts that leave {room} of the model's {lm.max_positions} positions to answer in, "
                 f"got {len(found)} {name} that do not, first number {first}, {prompts[first][:60]!r}. "
-                "Shorten them, leave them out, or take fewer new tokens."
+                "Shorten them, or leave them out."
             )
 
 

@@ -61,7 +61,7 @@ def load_language_model(name_or_path: str | Path, *, dtype: str = "float32", dev
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise SmidgenError(
-            f"expected a causal language model in Hugging Face format (safetensors) at {name!r}; {error}. "
+            f"expected a model with safetensors weights in Hugging Face format at {name!r}; {error}. "
             "Give a local folder with config.json, model.safetensors and the tokenizer, or a reachable hub name."
         ) from error
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
@@ -79,7 +79,7 @@ def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise SmidgenError(
-            f"expected a tokenizer in Hugging Face format at {name!r}; {error}. "
+            f"expected a model with its tokenizer in Hugging Face format at {name!r}; {error}. "
             "Give a local folder with tokenizer.json and tokenizer_config.json, or a reachable hub name."
         ) from error
     if tokenizer.eos_token_id is None:

@@ -159,10 +159,11 @@ def train_language_model(
     *,
     recipe: Recipe,
     seed: int,
-    block_tokens: int = 128,
+    block_tokens: int | None = None,
     on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> TrainingLog:
-    """Train `lm` in place on running text, cut into blocks of `block_tokens`, texts parted by end of text."""
+    """Train `lm` in place on running text, texts parted by end of text, in blocks of at most 128 tokens by default."""
+    block_tokens = block_tokens or min(128, lm.max_positions)
     end = end_of_text(lm.tokenizer)
     stream: list[int] = []
     for ids in lm.tokenizer(list(texts), verbose=False)["input_ids"]:
