@@ -98,7 +98,7 @@ def test_interrupted_anywhere_and_resumed_ends_as_never_interrupted(
             seen.append(progress.record.trial_id)
             raise Stop
 
-    arguments = small_study(tmp_path / "run") | {"watch": stop_at_next_result}
+    arguments: dict[str, Any] = {**small_study(tmp_path / "run"), "watch": stop_at_next_result}
     for _ in range(300):
         try:
             minimize(**arguments)
@@ -133,7 +133,8 @@ def test_leaks_block_a_study_unless_allowed(small_study: Arguments, tmp_path: Pa
 
 def test_half_a_pair_of_prompt_files_is_refused(small_study: Arguments, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--confirm-harmless"):
-        minimize(**small_study(tmp_path / "run") | {"confirm_harmless": None})
+        arguments: dict[str, Any] = {**small_study(tmp_path / "run"), "confirm_harmless": None}
+        minimize(**arguments)
 
 
 _SCRIPT = """
@@ -159,7 +160,7 @@ def test_killed_with_workers_and_resumed_equals_never_killed(
 ) -> None:
     """Workers are processes; SIGKILL hits the parent at a random-enough moment, four times."""
     out = tmp_path / "run"
-    arguments = small_study(out) | {"workers": 2}
+    arguments: dict[str, Any] = {**small_study(out), "workers": 2}
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
     plain["settings"] = asdict(arguments["settings"])
     (tmp_path / "arguments.json").write_text(json.dumps(plain))
