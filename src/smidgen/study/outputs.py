@@ -94,7 +94,7 @@ def certify(
                 "no_degeneration": settings.degeneration_delta,
             },
             "surrogate_correlation": {
-                key: None if value is None else round(float(value), 6) for key, value in asdict(found).items()
+                key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(found).items()
             },
             "harmfulness_accuracy": round(harmfulness_accuracy, 6),
         },
