@@ -225,7 +225,7 @@ def test_a_wrong_command_says_what_is_wrong_and_touches_nothing(
         (SmidgenError("the worker died; run it again"), 1, "smidgen: the worker died; run it again\n"),
         (UsageError("no such thing"), 2, "smidgen: no such thing\n"),
         (InvalidData("all rows are bad"), 3, "smidgen: all rows are bad\n"),
-        (KeyboardInterrupt(), 130, "smidgen: interrupted; run the same command again to resume\n"),
+        (KeyboardInterrupt(), 130, "smidgen: interrupted; the same command starts again\n"),
         (OSError(28, "No space left on device", "x.csv"), 1, "smidgen: [Errno 28] No space left on device: 'x.csv'\n"),
     ],
 )
@@ -264,7 +264,7 @@ def test_ctrl_c_ends_in_a_sentence() -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == "smidgen: interrupted; run the same command again to resume\n"
+    assert err == "smidgen: interrupted; the same command starts again\n"
 
 
 def test_a_reader_that_goes_away_is_no_failure_to_shout_about() -> None:

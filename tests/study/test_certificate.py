@@ -22,7 +22,13 @@ def size_test(size: int, *failed: str) -> SizeTest:
 def certificate(tests: list[SizeTest], *, full: float = 0.2, subset: float = 0.15) -> dict[str, Any]:
     return build_certificate(
         Confirmation(tests=tests),
-        {"base": estimate(0.05, 0.01), "full": estimate(0.4, 0.3)},
+        {
+            "base": estimate(0.05, 0.01),
+            "full": estimate(0.4, 0.3),
+            "subset": estimate(0.4, 0.35),
+            "random": estimate(0.1, 0.05),
+            "random_in_pool": estimate(0.38, 0.3),
+        },
         {"full_minus_base": estimate(0.35, full), "subset_minus_base": estimate(0.34, subset)},
         delta=0.1,
         confidence=0.95,
@@ -73,3 +79,9 @@ def test_everything_other_programs_rely_on_is_there() -> None:
         "claim",
     } <= found.keys()
     assert found["scores"]["full"].keys() == {"mean", "low", "high"}
+
+
+def test_limits_say_which_baselines_were_not_beaten() -> None:
+    limits = certificate([size_test(500)])["limits"]
+    assert any(line.startswith("random in pool scores 0.380 against 0.400") for line in limits)
+    assert not any(line.startswith("random scores") for line in limits)

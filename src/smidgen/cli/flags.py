@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from smidgen.data.prepare import Prepared
 
 # Panels of a help page; those of the last two show in --help-all only.
+_NO_LIMIT = 1_000_000
 MAIN_PANELS = ("Commands", "Arguments", "Parameters", "Settings")
 RARE = Parameter(group=Group("Rare", sort_key=2))
 EVERYWHERE = Parameter(group=Group("Everywhere", sort_key=3))
@@ -164,13 +165,21 @@ class PairData:
 
     def checks(self, tokenizer: Any) -> dict[str, Any]:
         """Everything that `prepare_pairs` takes beside the sources."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "pairs"} | {"tokenizer": tokenizer}
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "pairs"}
+        # A tokenizer says how long its model's texts may be, or a number beyond all sense where it does not know.
+        known = tokenizer is not None and tokenizer.model_max_length < _NO_LIMIT
+        longest = tokenizer.model_max_length + 1 if known else _NO_LIMIT  # the last token is predicted, not fed
+        most = min(self.max_length or _NO_LIMIT, longest)
+        return settings | {"tokenizer": tokenizer, "max_length": most if most < _NO_LIMIT else None}
 
-    def prepared(self, tokenizer: Any) -> Prepared:
-        """The checked pairs, encoded where a tokenizer is given."""
+    def prepared(self, tokenizer: Any, *, positions: int | None = None) -> Prepared:
+        """The checked pairs, encoded where a tokenizer is given; longer than the model's positions is over-long."""
         from smidgen.data.prepare import prepare_pairs
 
-        return prepare_pairs(self.pairs, **self.checks(tokenizer))
+        settings = self.checks(tokenizer)
+        if positions is not None:
+            settings["max_length"] = min(settings["max_length"] or _NO_LIMIT, positions + 1)
+        return prepare_pairs(self.pairs, **settings)
 
 
 def flag_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def select(
     rank = selectors.bind(selector)
     dev = read_prompts(harmful, harmless, None, None)["dev"]
     lm = load_language_model(model)
-    prepared = data.prepared(lm.tokenizer)
+    prepared = data.prepared(lm.tokenizer, positions=lm.max_positions)
     if dry_run:
         text = f"{budget} of {len(prepared.pairs)} pairs by {selector}; dry run: nothing written"
         return Outcome({"budget": budget, "pairs": len(prepared.pairs)}, text, len(prepared.quarantine))

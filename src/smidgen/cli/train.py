@@ -104,7 +104,7 @@ def sft(
 
     def pairs_job(data: PairData) -> Job:
         lm = start([] if model else _texts(data))
-        prepared = data.prepared(lm.tokenizer)
+        prepared = data.prepared(lm.tokenizer, positions=lm.max_positions)
         prompts, answers = [p.prompt for p in prepared.encoded], [p.chosen for p in prepared.encoded]
         run = partial(train_on_answers, lm, prompts, answers, recipe=recipe, seed=seed, idxs=prepared.pairs.idxs)
         return Job(lm, len(answers), sum(map(len, (*prompts, *answers))), run, prepared.quarantine)
@@ -134,7 +134,7 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
 
         def job() -> Job:
             lm = load_language_model(model)
-            prepared = data.prepared(lm.tokenizer)
+            prepared = data.prepared(lm.tokenizer, positions=lm.max_positions)
             n_tokens = sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in prepared.encoded)
 
             def run(*, on_log: OnLog) -> TrainingLog:

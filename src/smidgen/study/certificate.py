@@ -80,6 +80,9 @@ def build_certificate(
                 "lower_bound": round(test.difference.lower_bound, 6),
                 "passed": test.passed,
                 "failed": test.failed,
+                "second_endpoint": {
+                    name: {**_interval(i), "lower_bound": round(i.lower_bound, 6)} for name, i in test.endpoints.items()
+                },
             }
             for test in confirmation.tests
         ],
@@ -97,8 +100,26 @@ def build_certificate(
         },
         "left_out": confirmation.left_out,
         "claim": claim,
-        "limits": list(ALWAYS_LIMITS),
+        "limits": [*findings(scores, answer.endpoints), *ALWAYS_LIMITS],
     }
+
+
+def findings(scores: dict[str, Estimate], endpoints: dict[str, Estimate]) -> list[str]:
+    """What the baselines say about the claim, in words: each sentence appears only where the numbers make it true."""
+    subset, found = scores["subset"], []
+    for arm, meaning in (
+        ("random_in_pool", "what works is the pool's composition; the order within it is not shown to add anything"),
+        ("sft_on_chosen", "supervised training on the subset's chosen answers is not shown to do worse"),
+        ("full_clean", "removing inverted pairs from all pairs is not shown to do worse"),
+        ("random", "random pairs of the same number are not shown to do worse"),
+    ):
+        if arm in scores and scores[arm].high >= subset.low:
+            found.append(f"{arm.replace('_', ' ')} scores {scores[arm].mean:.3f} against {subset.mean:.3f}: {meaning}.")
+    if (degeneration := endpoints.get("no_degeneration")) and degeneration.high < 0:
+        found.append(
+            f"The subset's answers are more often empty or repeating, by {-degeneration.mean:.1%}; within the margin."
+        )
+    return found
 
 
 def _interval(interval: Estimate) -> dict[str, float]:

@@ -30,6 +30,8 @@ from smidgen.study.trial import TrialContext
 from smidgen.training.preference import reference_logps
 
 _DEFAULTS = StudySettings()
+# With 100 a class, a score of .40 lies within about .10 (Newcombe, 95 %).
+_FEW_PROMPTS = 100
 
 
 def minimize(
@@ -111,6 +113,8 @@ def minimize(
     )
     settings.ladder(len(inputs.pairs))
     say(_counts(inputs))
+    if (fewest := min(map(len, inputs.prompts["confirm"]))) < _FEW_PROMPTS:
+        say(f"warning: {fewest} confirm prompts of a class can hardly carry a claim; at least {_FEW_PROMPTS} can.")
     expected = estimate(lm, inputs, settings, workers=workers, threads=threads)
     say(expected.sentence(workers))
     if dry_run:

@@ -71,7 +71,7 @@ def certify(
 
     found = correlation(*study.records.surrogate_and_score())
     harmful, harmless = inputs.prompts["confirm"]
-    return build_certificate(
+    certificate = build_certificate(
         confirmation,
         {name: arm_estimate(study, trials) for name, trials in confirmation.arms.items()},
         {"full_minus_base": above_base("full"), "subset_minus_base": above_base("subset")},
@@ -98,6 +98,19 @@ def certify(
             },
             "harmfulness_accuracy": round(harmfulness_accuracy, 6),
         },
+    )
+    certificate["limits"].insert(0, _training(study, confirmation))
+    return certificate
+
+
+def _training(study: Study, confirmation: Confirmation) -> str:
+    """How long subset and full trained: few pairs are seen more often."""
+    answer, n = confirmation.answer.trials[0], len(study.all_idxs)
+    size, full = len(answer.idxs), study.recipe.total_steps(n)
+    passes, full_passes = (steps * study.recipe.batch_size / k for steps, k in ((answer.steps, size), (full, n)))
+    return (
+        f"The subset trained for {answer.steps} steps, {passes:.1f} passes over its {size:,} pairs; "
+        f"all {n:,} pairs for {full} steps, {full_passes:.1f} passes."
     )
 
 

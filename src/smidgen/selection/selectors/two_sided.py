@@ -88,8 +88,8 @@ def interleave(first: np.ndarray, second: np.ndarray, *, first_share: float) -> 
 
 def _reasons(features: Features, kind: np.ndarray, eligible: np.ndarray, how: str) -> list[str]:
     texts = {
-        REFUSAL: "refusal contrast: chosen refuses, rejected complies, prompt harmful",
-        ANSWERING: "answering contrast: rejected refuses, chosen complies, prompt harmless",
+        REFUSAL: "refusal contrast: by pattern chosen refuses, rejected complies; prompt looks harmful",
+        ANSWERING: "answering contrast: by pattern rejected refuses, chosen complies; prompt looks harmless",
         INVERTED: "left out, inverted: prefers complying with harm or refusing the harmless",
     }
     reasons = []
