@@ -167,8 +167,8 @@ class PairData:
         """Everything that `prepare_pairs` takes beside the sources."""
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "pairs"}
         # A tokenizer says how long its model's texts may be, or a number beyond all sense where it does not know.
-        known = tokenizer is not None and tokenizer.model_max_length < _NO_LIMIT
-        longest = tokenizer.model_max_length + 1 if known else _NO_LIMIT  # the last token is predicted, not fed
+        told = _NO_LIMIT if tokenizer is None else tokenizer.model_max_length
+        longest = told + 1 if told < _NO_LIMIT else _NO_LIMIT  # the last token is predicted, not fed
         most = min(self.max_length or _NO_LIMIT, longest)
         return settings | {"tokenizer": tokenizer, "max_length": most if most < _NO_LIMIT else None}
 
