@@ -3,7 +3,7 @@
     python benchmarks/dpo_speed.py [--shape mini] [--pairs 128] [--dtype bfloat16] [--threads 2] [--json FILE]
 
 Each side's time holds its reference pass. Every round times both; the table gives each side's median and the ratio's
-range over rounds. The losses of the first step are compared, so that the work is known to be the same.
+range over rounds. The mean loss of the first ten steps stands beside it; the two draw their batches in other orders.
 """
 
 from __future__ import annotations
