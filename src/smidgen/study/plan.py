@@ -148,7 +148,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A ranking's prefix that may become the answer; `removed` were dropped by refinement."""
+    """A ranking's prefix, or what refinement left of one, that may become the answer."""
 
     selector: str
     idxs: tuple[int, ...]
