@@ -3,6 +3,7 @@
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,9 +38,9 @@ def test_nothing_is_computed_twice_but_other_weights_are_other_values(
     before = flat(store.logps(tiny, PROMPTS, ANSWERS))
     computed = []
 
-    def counted(lm: LanguageModel, prompts: list, answers: list) -> list:
+    def counted(lm: LanguageModel, prompts: list, answers: list, **settings: Any) -> list:
         computed.append(len(prompts))
-        return score_answers(lm, prompts, answers)
+        return score_answers(lm, prompts, answers, **settings)
 
     monkeypatch.setattr(reference_store, "score_answers", counted)
     ReferenceStore(tmp_path / "reference.sqlite").logps(tiny, PROMPTS[1:], ANSWERS[1:])

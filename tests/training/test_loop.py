@@ -44,6 +44,14 @@ def one_weight(start: float = 0.0) -> torch.nn.Linear:
     return model
 
 
+class Part(list[int]):
+    """Examples of a step, each counting once."""
+
+    @property
+    def weight(self) -> float:
+        return len(self)
+
+
 def pull(model: torch.nn.Module, batch: list[int]) -> LossTerms:
     """Loss whose gradient is 1 everywhere, so that a step of Adam is the learning rate."""
     (weight,) = model.parameters()
@@ -68,14 +76,14 @@ def test_schedules(recipe: Recipe, scales: list[float]) -> None:
     def watch(row: dict[str, float]) -> None:
         seen.append(model.weight.item())
 
-    train(model, pull, [[0]] * 4, recipe=recipe, steps=4, log_every=1, on_log=watch)
+    train(model, pull, [[Part([0])]] * 4, recipe=recipe, steps=4, log_every=1, on_log=watch)
     moved = [before - after for before, after in pairwise(seen)]
     assert moved == pytest.approx([0.1 * scale for scale in scales], abs=1e-5)
 
 
 def test_log_rows_hold_the_mean_loss_since_the_last_and_what_programs_rely_on() -> None:
     recipe = Recipe(learning_rate=0.1, weight_decay=0)
-    log = train(one_weight(1.0), pull, [[0, 1]] * 4, recipe=recipe, steps=4, log_every=2)
+    log = train(one_weight(1.0), pull, [[Part([0, 1])]] * 4, recipe=recipe, steps=4, log_every=2)
     assert [row["step"] for row in log.rows] == [2, 4]
     assert [row["loss"] for row in log.rows] == pytest.approx([0.95, 0.75], abs=1e-4)
     for row in log.rows:
@@ -86,7 +94,7 @@ def test_log_rows_hold_the_mean_loss_since_the_last_and_what_programs_rely_on() 
 
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     with pytest.raises(SmidgenError, match="Lower the learning rate"):
-        train(one_weight(float("inf")), pull, [[0]], recipe=Recipe(), steps=1)
+        train(one_weight(float("inf")), pull, [[Part([0])]], recipe=Recipe(), steps=1)
 
 
 def test_total_steps() -> None:

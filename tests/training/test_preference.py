@@ -11,6 +11,7 @@ from smidgen.data.tokens import EncodedPair
 from smidgen.models.load import LanguageModel, load_language_model, save_language_model
 from smidgen.models.logprobs import AnswerLogps
 from smidgen.models.reference_store import ReferenceStore
+from smidgen.models.rows import LAYOUTS
 from smidgen.training.loop import Recipe
 from smidgen.training.losses import loss
 from smidgen.training.preference import (
@@ -49,7 +50,7 @@ def moved(lm: LanguageModel, folder: Path) -> LanguageModel:
     return policy
 
 
-@pytest.mark.parametrize("layout", ["shared", "separate"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_first_step_costs_ln_2(tiny: LanguageModel, tmp_path: Path, layout: Any) -> None:
     pairs = made_pairs(6)
     reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))

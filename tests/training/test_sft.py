@@ -7,7 +7,8 @@ import torch
 from smidgen.errors import InvalidData, UsageError
 from smidgen.models.generate import generate
 from smidgen.models.load import LanguageModel
-from smidgen.models.logprobs import AnswerLogps, collate_rows, score_answers
+from smidgen.models.logprobs import AnswerLogps, score_answers
+from smidgen.models.rows import collate_rows
 from smidgen.training.loop import Recipe
 from smidgen.training.sft import AnswerBatch, answer_nll, new_language_model, train_language_model, train_on_answers
 

@@ -139,7 +139,7 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
 
             def run(*, on_log: OnLog) -> TrainingLog:
                 store = ReferenceStore(out / "reference.sqlite")
-                reference = reference_logps(lm, prepared.encoded, store)
+                reference = reference_logps(lm, prepared.encoded, store, dtype=recipe.dtype)
                 pairs = prepared.encoded
                 return train_preference(
                     lm, pairs, reference, objective=objective, recipe=recipe, seed=seed, on_log=on_log

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from smidgen.models.load import LanguageModel
-from smidgen.models.logprobs import token_budget_batches
+from smidgen.models.rows import token_budget_batches
 
 
 @torch.no_grad()

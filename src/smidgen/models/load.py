@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.activations import NewGELUActivation
 
 from smidgen.errors import SmidgenError, UsageError
+from smidgen.models.allocator import keep_freed_memory
+from smidgen.models.attention import BESIDE
 from smidgen.runs import write_text
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -57,7 +61,7 @@ def load_language_model(name_or_path: str | Path, *, dtype: str = "float32", dev
     tokenizer = load_tokenizer(name)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            name, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa"
+            name, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise SmidgenError(
@@ -89,14 +93,32 @@ def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
 
 def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
     """Wrap a model made in memory; turns dropout off for good and fingerprints its weights."""
+    keep_freed_memory()
+    if model.config._attn_implementation in BESIDE and model._can_set_attn_implementation():
+        model.set_attn_implementation(BESIDE[model.config._attn_implementation])
     for module in list(model.modules()):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010
         for name, child in module.named_children():
             # The same function in one kernel instead of seven: a sixth of a training step of a small model.
             if isinstance(child, NewGELUActivation):
                 setattr(module, name, torch.nn.GELU(approximate="tanh"))
     return LanguageModel(model.eval(), tokenizer, fingerprint(model))
+
+
+@contextmanager
+def checkpointed(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, layers keep only their inputs and are computed again in the backward pass."""
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    # Layers are only checkpointed in training mode, which changes nothing else: dropout is off for good.
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+        model.gradient_checkpointing_disable()
 
 
 def fingerprint(model: torch.nn.Module) -> str:

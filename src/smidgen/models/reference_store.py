@@ -15,7 +15,8 @@ import numpy as np
 
 from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel
-from smidgen.models.logprobs import Tokens, score_answers
+from smidgen.models.logprobs import score_answers
+from smidgen.models.rows import Layout, Tokens
 
 
 class ReferenceStore:
@@ -33,7 +34,13 @@ class ReferenceStore:
         return connection
 
     def logps(
-        self, lm: LanguageModel, prompts: Sequence[Tokens], answers: Sequence[Sequence[Tokens]]
+        self,
+        lm: LanguageModel,
+        prompts: Sequence[Tokens],
+        answers: Sequence[Sequence[Tokens]],
+        *,
+        dtype: str = "float32",
+        layout: Layout | None = None,
     ) -> list[list[np.ndarray]]:
         """As `score_answers`, computing only what is not stored yet.
 
@@ -41,14 +48,15 @@ class ReferenceStore:
             SmidgenError: A stored value has the wrong length; the file is damaged.
         """
         keys = [
-            [_key(lm.fingerprint, str(lm.model.dtype), prompt, answer) for answer in group]
+            [_key(lm.fingerprint, f"{lm.model.dtype} {dtype}", prompt, answer) for answer in group]
             for prompt, group in zip(prompts, answers, strict=True)
         ]
         with closing(self._connect()) as connection:
             known = self._read(connection, [key for group in keys for key in group])
             missing = [i for i, group in enumerate(keys) if any(key not in known for key in group)]
             if missing:
-                fresh = score_answers(lm, [prompts[i] for i in missing], [answers[i] for i in missing])
+                wanted = [prompts[i] for i in missing], [answers[i] for i in missing]
+                fresh = score_answers(lm, *wanted, dtype=dtype, layout=layout)
                 found = {
                     k: v for i, group in zip(missing, fresh, strict=True) for k, v in zip(keys[i], group, strict=True)
                 }

@@ -88,7 +88,7 @@ def _seconds_per_step(lm: LanguageModel, inputs: StudyInputs, settings: StudySet
     objective = preference_objective(loss.bind(settings.loss))
     scorer = AnswerLogps(lm.model, layout)
     recipe = replace(settings.recipe, steps=1)
-    return _shortest(lambda: train(scorer, objective, [batch], recipe=recipe, steps=1))
+    return _shortest(lambda: train(scorer, objective, [[batch]], recipe=recipe, steps=1))
 
 
 def _seconds_per_measurement(lm: LanguageModel, inputs: StudyInputs, settings: StudySettings) -> float:

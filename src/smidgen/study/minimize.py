@@ -123,7 +123,8 @@ def minimize(
     write_json(out / "inputs.json", input_hashes(lm, inputs))
     store = out / "reference.sqlite"
     watch(Progress("reference log-probabilities", 0, 1))
-    reference_logps(lm, [*inputs.encoded, *inputs.heldout["dev"], *inputs.heldout["confirm"]], ReferenceStore(store))
+    reference_logps(lm, inputs.encoded, ReferenceStore(store), dtype=settings.recipe.dtype)
+    reference_logps(lm, [*inputs.heldout["dev"], *inputs.heldout["confirm"]], ReferenceStore(store))
     context = TrialContext(
         model=model,
         template=template,

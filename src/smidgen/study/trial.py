@@ -17,8 +17,9 @@ from smidgen.evaluation.endpoints import degeneration, preference_accuracy
 from smidgen.evaluation.refusal import PromptScore, bench, summarize
 from smidgen.evaluation.surrogate import Opening
 from smidgen.models.load import LanguageModel, load_language_model, save_language_model
-from smidgen.models.logprobs import Layout, find_layout
+from smidgen.models.logprobs import find_layout
 from smidgen.models.reference_store import ReferenceStore
+from smidgen.models.rows import Layout
 from smidgen.study.plan import SUPERVISED, Trial
 from smidgen.training.loop import TrainingLog
 from smidgen.training.preference import reference_logps, train_preference
@@ -82,7 +83,7 @@ class TrialRunner:
         # The reference is the weights the trial starts from, so it is read before they change.
         self.lm.model.load_state_dict(self._base)
         heldout = self.context.heldout.get(trial.prompt_set, ())
-        heldout_reference = reference_logps(self.lm, heldout, self._store)
+        heldout_reference = reference_logps(self.lm, heldout, self._store, layout=self.layout)
         log = self._train(lm, trial) if trial.idxs else TrainingLog()
         if trial.keep_weights:
             save_language_model(lm, self.context.weights / trial.trial_id, card=f"Weights of trial {trial.trial_id}.\n")
@@ -118,7 +119,7 @@ class TrialRunner:
             return train_on_answers(
                 lm, prompts, answers, recipe=trial.recipe, seed=trial.seed, idxs=trial.idxs, layout=self.layout
             )
-        reference = reference_logps(lm, pairs, self._store)
+        reference = reference_logps(lm, pairs, self._store, dtype=trial.recipe.dtype, layout=self.layout)
         return train_preference(
             lm,
             pairs,

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from smidgen.errors import SmidgenError
-from smidgen.models.load import DTYPES
+from smidgen.errors import SmidgenError, UsageError
+from smidgen.models.adapters import adapted
+from smidgen.models.load import LanguageModel, checkpointed
+from smidgen.models.logprobs import computing_in
 from smidgen.pairs import random_key
 
 # Batches are cut from windows of this many, sorted by length inside: little padding, order still random.
@@ -34,7 +38,11 @@ class Recipe:
         schedule: Of the learning rate after warm-up: "constant", or "linear" or "cosine" down to 0.
         warmup_steps: Linear rise of the learning rate from 0.
         max_grad_norm: Gradients are scaled down to this norm.
-        dtype: Of the computation; weights and optimiser stay float32.
+        dtype: Of the computation; weights and optimiser stay float32, and float16 has its losses scaled.
+        micro_batch_tokens: A step with more tokens is computed in parts, its gradients added up.
+        gradient_checkpointing: Keep each layer's input only and compute the layer again in the backward pass.
+        lora_rank: Train low-rank adapters of this rank and fold them in at the end; 0 trains all weights.
+        lora_alpha: Adapters are scaled by alpha / rank; None for twice the rank.
     """
 
     learning_rate: float = 5e-5
@@ -45,16 +53,33 @@ class Recipe:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
     max_grad_norm: float = 1.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    micro_batch_tokens: int = 16384
+    gradient_checkpointing: bool = False
+    lora_rank: int = 0
+    lora_alpha: float | None = None
 
     def total_steps(self, n_examples: int) -> int:
         """Optimiser steps on `n_examples`, at least one."""
         return self.steps or max(1, round(self.epochs * n_examples / self.batch_size))
 
 
+class Batch(Protocol):
+    """What an objective takes at once: a step's examples, or a part of them."""
+
+    @property
+    def weight(self) -> float:
+        """How many units the objective's mean is over: pairs, or tokens."""
+        ...
+
+    def __len__(self) -> int:
+        """How many examples."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LossTerms:
-    """What an objective returns: the scalar to minimise, and the tokens it was computed on."""
+    """What an objective returns: the scalar to minimise, a mean, and the tokens it was computed on."""
 
     loss: Tensor
     tokens: int
@@ -92,10 +117,48 @@ def draw_batches(
     return batches[:steps]
 
 
+def split_by_tokens(examples: Sequence[int], lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
+    """A step's examples in parts of at most `most_tokens` tokens, in order; a longer example is a part alone."""
+    parts: list[list[int]] = []
+    size = 0
+    for i in examples:
+        if not parts or size + lengths[i] > most_tokens:
+            parts.append([])
+            size = 0
+        parts[-1].append(i)
+        size += lengths[i]
+    return parts
+
+
+@contextmanager
+def trainable(lm: LanguageModel, recipe: Recipe, seed: int) -> Iterator[None]:
+    """Inside, `lm` is as the recipe trains it: layers checkpointed, an adapter in it that is folded in at the end."""
+    with ExitStack() as stack:
+        if recipe.lora_rank:
+            stack.enter_context(adapted(lm, rank=recipe.lora_rank, alpha=recipe.lora_alpha, seed=seed))
+        if recipe.gradient_checkpointing:
+            stack.enter_context(checkpointed(lm.model))
+        yield
+
+
+def own_share(examples: Sequence[int]) -> list[int]:
+    """Which of a step's examples this process takes: all, or every so many'th where several train together.
+
+    Raises:
+        UsageError: More processes than examples; one would have nothing to do.
+    """
+    if not dist.is_initialized():
+        return list(examples)
+    rank, world = dist.get_rank(), dist.get_world_size()
+    if len(examples) < world:
+        raise UsageError(f"a step of {len(examples)} examples cannot be shared by {world} processes; use fewer.")
+    return list(examples[rank::world])
+
+
 def train(
     model: nn.Module,
     objective: Objective,
-    batches: Iterable[Any],
+    batches: Iterable[Sequence[Batch]],
     *,
     recipe: Recipe,
     steps: int,
@@ -104,8 +167,11 @@ def train(
 ) -> TrainingLog:
     """Step `objective` over `batches` with AdamW; the weights of `model` change in place.
 
+    Where torch.distributed is initialised, every process brings its own share of each step and all end with the same
+    weights, those that one process would have found.
+
     Args:
-        batches: One element a step, anything with a length in examples; may be lazy.
+        batches: One element a step: its parts, whose gradients are averaged by their weights; may be lazy.
         steps: How many there will be; the schedule needs to know.
         log_every: Steps between log rows; the loss of a row is the mean since the row before.
         on_log: Called with every row as it is made.
@@ -118,27 +184,31 @@ def train(
     optimizer = torch.optim.AdamW(
         parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=device.type in ("cpu", "cuda")
     )
-    scale = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_scale(step, steps, recipe))
-    compute = (
-        nullcontext()
-        if recipe.dtype == "float32"
-        else torch.autocast(device.type, dtype=DTYPES[recipe.dtype], cache_enabled=True)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_scale(step, steps, recipe))
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.dtype == "float16")
+    runner = DistributedDataParallel(model) if dist.is_initialized() else model
     log = TrainingLog()
     # Losses are only read when a row is logged, so that no step waits for the device.
     pending: list[Tensor] = []
     examples = tokens = 0
     started = time.perf_counter()
-    for step, batch in enumerate(batches, start=1):
-        with compute:
-            terms = objective(model, batch)
-        terms.loss.backward()
+    for step, parts in enumerate(batches, start=1):
+        shares = _shares([part.weight for part in parts], device)
+        losses = []
+        for part, share in zip(parts, shares, strict=True):
+            with nullcontext() if part is parts[-1] else _unsynchronised(runner):
+                with computing_in(recipe.dtype, device):
+                    terms = objective(runner, part)
+                scaler.scale(terms.loss * share).backward()
+            losses.append(terms.loss.detach() * share)
+            examples, tokens = examples + len(part), tokens + terms.tokens
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
-        optimizer.step()
-        scale.step()
+        scaler.step(optimizer)
+        scaler.update()
+        schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        pending.append(terms.loss.detach())
-        examples, tokens = examples + len(batch), tokens + terms.tokens
+        pending.append(torch.stack(losses).sum())
         if step % log_every == 0 or step == steps:
             seconds = time.perf_counter() - started
             row = _log_row(step, pending, examples / seconds, tokens / seconds, device)
@@ -147,6 +217,20 @@ def train(
                 on_log(row)
             pending, examples, tokens, started = [], 0, 0, time.perf_counter()
     return log
+
+
+def _shares(weights: list[float], device: torch.device) -> list[float]:
+    """What each part counts in the step's mean; over several processes, times their number, since they average."""
+    if not dist.is_initialized():
+        return [weight / sum(weights) for weight in weights]
+    total = torch.tensor(sum(weights), dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return [weight * dist.get_world_size() / float(total) for weight in weights]
+
+
+def _unsynchronised(runner: nn.Module) -> AbstractContextManager[Any]:
+    """Gradients are exchanged once a step, with its last part."""
+    return runner.no_sync() if isinstance(runner, DistributedDataParallel) else nullcontext()
 
 
 def _log_row(

@@ -11,17 +11,20 @@ from torch import Tensor, nn
 
 from smidgen.data.tokens import EncodedPair
 from smidgen.models.load import LanguageModel
-from smidgen.models.logprobs import (
-    AnswerLogps,
-    Layout,
-    PairLogps,
-    RowBatch,
-    TokenLogps,
-    collate_rows,
-    find_layout,
-)
+from smidgen.models.logprobs import AnswerLogps, PairLogps, TokenLogps, find_layout
 from smidgen.models.reference_store import ReferenceStore
-from smidgen.training.loop import LossTerms, Objective, Recipe, TrainingLog, draw_batches, train
+from smidgen.models.rows import Layout, RowBatch, collate_rows
+from smidgen.training.loop import (
+    LossTerms,
+    Objective,
+    Recipe,
+    TrainingLog,
+    draw_batches,
+    own_share,
+    split_by_tokens,
+    train,
+    trainable,
+)
 from smidgen.training.losses import Loss, loss
 
 # Chosen and rejected per-token log-probabilities of one pair under the reference.
@@ -36,13 +39,25 @@ class PairBatch:
     ref_values: Tensor
     n_pairs: int
 
+    @property
+    def weight(self) -> float:
+        return self.n_pairs
+
     def __len__(self) -> int:
         return self.n_pairs
 
 
-def reference_logps(lm: LanguageModel, pairs: Sequence[EncodedPair], store: ReferenceStore) -> list[ReferenceLogps]:
-    """Per-token reference values of both answers of every pair, from the store or computed into it."""
-    found = store.logps(lm, [p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs])
+def reference_logps(
+    lm: LanguageModel,
+    pairs: Sequence[EncodedPair],
+    store: ReferenceStore,
+    *,
+    dtype: str = "float32",
+    layout: Layout | None = None,
+) -> list[ReferenceLogps]:
+    """Per-token reference values of both answers of every pair, from the store or computed into it in `dtype`."""
+    prompts, answers = [p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs]
+    found = store.logps(lm, prompts, answers, dtype=dtype, layout=layout)
     return [(chosen, rejected) for chosen, rejected in found]
 
 
@@ -75,7 +90,7 @@ def preference_objective(loss_function: Callable[[PairLogps], Tensor]) -> Object
 
     def objective(scorer: nn.Module, batch: PairBatch) -> LossTerms:
         logps = pair_logps(scorer, batch)
-        return LossTerms(loss_function(logps).mean(), int(batch.rows.segments.ge(0).sum()))
+        return LossTerms(loss_function(logps).mean(), batch.rows.n_tokens)
 
     return objective
 
@@ -109,10 +124,15 @@ def train_preference(
     lengths = [len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs]
     drawn = draw_batches([p.idx for p in pairs], lengths, batch_size=recipe.batch_size, steps=steps, seed=seed)
 
-    def batches() -> Iterator[PairBatch]:
-        for batch in drawn:
-            one = collate_pairs([pairs[i] for i in batch], [reference[i] for i in batch], layout=layout)
-            yield PairBatch(one.rows.to(lm.device), one.ref_values.to(lm.device), one.n_pairs)
+    def batches() -> Iterator[list[PairBatch]]:
+        for examples in drawn:
+            parts = split_by_tokens(own_share(examples), lengths, recipe.micro_batch_tokens)
+            yield [one_batch(part) for part in parts]
+
+    def one_batch(part: list[int]) -> PairBatch:
+        one = collate_pairs([pairs[i] for i in part], [reference[i] for i in part], layout=layout)
+        return PairBatch(one.rows.to(lm.device), one.ref_values.to(lm.device), one.n_pairs)
 
     scorer = AnswerLogps(lm.model, layout)
-    return train(scorer, preference_objective(bound), batches(), recipe=recipe, steps=steps, on_log=on_log)
+    with trainable(lm, recipe, seed):
+        return train(scorer, preference_objective(bound), batches(), recipe=recipe, steps=steps, on_log=on_log)

@@ -13,8 +13,18 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from smidgen.data.tokens import end_of_text
 from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel, language_model
-from smidgen.models.logprobs import AnswerLogps, Layout, RowBatch, Tokens, collate_rows, find_layout
-from smidgen.training.loop import LossTerms, Recipe, TrainingLog, draw_batches, train
+from smidgen.models.logprobs import AnswerLogps, find_layout
+from smidgen.models.rows import Layout, RowBatch, Tokens, collate_rows
+from smidgen.training.loop import (
+    LossTerms,
+    Recipe,
+    TrainingLog,
+    draw_batches,
+    own_share,
+    split_by_tokens,
+    train,
+    trainable,
+)
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -37,14 +47,18 @@ class AnswerBatch:
 
     rows: RowBatch
 
+    @property
+    def weight(self) -> float:
+        return self.rows.n_answer_tokens
+
     def __len__(self) -> int:
-        return self.rows.input_ids.shape[0]
+        return len(self.rows.answer_mask)
 
 
 def answer_nll(scorer: nn.Module, batch: AnswerBatch) -> LossTerms:
     """Negative log-likelihood of the answers given their prompts, averaged over answer tokens (nats)."""
     logps = scorer(batch.rows)
-    return LossTerms(-logps.sum().sum() / logps.tokens().sum(), int(batch.rows.segments.ge(0).sum()))
+    return LossTerms(-logps.sum().sum() / logps.tokens().sum(), batch.rows.n_tokens)
 
 
 def train_on_answers(
@@ -88,12 +102,17 @@ def train_on_answers(
         seed=seed,
     )
 
-    def batches() -> Iterator[AnswerBatch]:
-        for batch in drawn:
-            rows = collate_rows([prompts[i] for i in batch], [(answers[i],) for i in batch], layout=layout)
-            yield AnswerBatch(rows.to(lm.device))
+    def batches() -> Iterator[list[AnswerBatch]]:
+        for examples in drawn:
+            parts = split_by_tokens(own_share(examples), lengths, recipe.micro_batch_tokens)
+            yield [one_batch(part) for part in parts]
 
-    return train(AnswerLogps(lm.model, layout), answer_nll, batches(), recipe=recipe, steps=steps, on_log=on_log)
+    def one_batch(part: list[int]) -> AnswerBatch:
+        rows = collate_rows([prompts[i] for i in part], [(answers[i],) for i in part], layout=layout)
+        return AnswerBatch(rows.to(lm.device))
+
+    with trainable(lm, recipe, seed):
+        return train(AnswerLogps(lm.model, layout), answer_nll, batches(), recipe=recipe, steps=steps, on_log=on_log)
 
 
 def new_language_model(
