@@ -61,10 +61,19 @@ def test_writers_beside_each_other_agree(tiny: LanguageModel, tmp_path: Path) ->
         np.testing.assert_array_equal(result, results[0])
 
 
-def test_a_damaged_value_is_found(tiny: LanguageModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["x'00000000'", "x'00' || substr(value, 2)", "substr(value, 1, 5)", "''"])
+def test_a_damaged_value_is_found(tiny: LanguageModel, tmp_path: Path, damage: str) -> None:
     store = ReferenceStore(tmp_path / "reference.sqlite")
     store.logps(tiny, PROMPTS, ANSWERS)
     with sqlite3.connect(tmp_path / "reference.sqlite") as connection:
-        connection.execute("UPDATE logps SET value = x'00000000'")
+        connection.execute(f"UPDATE logps SET value = CAST({damage} AS BLOB)")
     with pytest.raises(SmidgenError, match="damaged"):
         store.logps(tiny, PROMPTS, ANSWERS)
+
+
+def test_values_computed_in_another_type_are_other_values(tiny: LanguageModel, tmp_path: Path) -> None:
+    store = ReferenceStore(tmp_path / "reference.sqlite")
+    exact = flat(store.logps(tiny, PROMPTS, ANSWERS))
+    rough = flat(store.logps(tiny, PROMPTS, ANSWERS, dtype="bfloat16"))
+    assert 0 < np.abs(rough - exact).max() < 0.1
+    np.testing.assert_array_equal(flat(store.logps(tiny, PROMPTS, ANSWERS)), exact)

@@ -22,7 +22,6 @@ def test_a_packed_row_by_hand() -> None:
     assert rows.packing is not None
     assert rows.packing.spans == (Span(0, 3, (2, 1)), Span(6, 1, (1, 0)))
     assert rows.n_tokens == 8
-    assert rows.n_answer_tokens == 8
 
 
 def test_a_shared_row_by_hand() -> None:

@@ -1,11 +1,13 @@
 """Preference training starts at ln 2, equals TRL on the same tokens, and does what it is for."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import spawn
 
 from smidgen.data.tokens import EncodedPair
 from smidgen.models.load import LanguageModel, load_language_model, save_language_model
@@ -96,8 +98,8 @@ def test_losses_equal_trl_on_the_same_batch(tiny: LanguageModel, tmp_path: Path)
     trl_loss = trainer.compute_loss(policy.model, inputs)
     pairs = pairs_of(inputs)
     reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))
-    batch = collate_pairs(pairs, reference, layout="shared")
-    ours = preference_objective(loss.bind("dpo:beta=0.3"))(AnswerLogps(policy.model, "shared"), batch).loss
+    batch = collate_pairs(pairs, reference, layout="packed")
+    ours = preference_objective(loss.bind("dpo:beta=0.3"))(AnswerLogps(policy.model, "packed"), batch).loss
     assert abs(ours.item() - math.log(2)) > 0.01
     assert ours.item() == pytest.approx(trl_loss.item(), abs=1e-4)
     gradients = []
@@ -126,23 +128,24 @@ def test_training_raises_the_margin_on_the_pairs_it_saw(tiny: LanguageModel, tmp
     recipe = Recipe(learning_rate=1e-3, steps=30, batch_size=8)
     log = train_preference(tiny, pairs, reference, objective="dpo:beta=0.5", recipe=recipe, seed=0)
     assert log.rows[-1]["loss"] < 0.3 * math.log(2)
-    batch = collate_pairs(pairs, reference, layout="shared")
-    logps = pair_logps(AnswerLogps(tiny.model, "shared"), batch)
+    batch = collate_pairs(pairs, reference, layout="packed")
+    logps = pair_logps(AnswerLogps(tiny.model, "packed"), batch)
     assert logps.ref_chosen is not None
     assert logps.ref_rejected is not None
     gained = logps.policy_chosen.sum() - logps.ref_chosen.sum() - logps.policy_rejected.sum() + logps.ref_rejected.sum()
     assert (gained > 0).all()
 
 
-def test_bfloat16_training_follows_float32(tiny: LanguageModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_training_in_half_the_bits_follows_float32(tiny: LanguageModel, tmp_path: Path, dtype: Any) -> None:
     """Loss curves within 0.03 of each other over thirty steps."""
     pairs = made_pairs(16)
     reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))
     start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
     curves = []
-    for dtype in ("float32", "bfloat16"):
+    for computing in ("float32", dtype):
         tiny.model.load_state_dict(start)
-        recipe = Recipe(learning_rate=2e-4, steps=30, batch_size=8, dtype=dtype)
+        recipe = Recipe(learning_rate=2e-4, steps=30, batch_size=8, dtype=computing)
         log = train_preference(tiny, pairs, reference, recipe=recipe, seed=0)
         curves.append(torch.tensor([row["loss"] for row in log.rows]))
     torch.testing.assert_close(curves[0], curves[1], atol=0.03, rtol=0)
@@ -159,3 +162,65 @@ def test_same_seed_same_weights(tiny: LanguageModel, tmp_path: Path) -> None:
         ends.append(torch.cat([p.detach().flatten().clone() for p in tiny.model.parameters()]))
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])
+
+
+def weights_after(lm: LanguageModel, start: dict[str, torch.Tensor], folder: Path, recipe: Recipe) -> torch.Tensor:
+    lm.model.load_state_dict(start)
+    pairs = made_pairs(16)
+    reference = reference_logps(lm, pairs, ReferenceStore(folder / "reference.sqlite"))
+    train_preference(lm, pairs, reference, recipe=recipe, seed=0)
+    return torch.cat([p.detach().flatten().clone() for p in lm.model.parameters()])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"micro_batch_tokens": 20}, {"micro_batch_tokens": 1}, {"gradient_checkpointing": True}],
+    ids=["parts of 20 tokens", "parts of one pair", "checkpointed layers"],
+)
+def test_what_saves_memory_changes_no_weight(tiny: LanguageModel, tmp_path: Path, change: dict[str, Any]) -> None:
+    """SGD-like: few steps, since Adam divides rounding errors of vanishing gradients by themselves."""
+    start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    plain = Recipe(learning_rate=1e-4, steps=4, batch_size=5)
+    expected = weights_after(tiny, start, tmp_path, plain)
+    found = weights_after(tiny, start, tmp_path, replace(plain, **change))
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+    before = torch.cat([start[name].flatten() for name, _ in tiny.model.named_parameters()])
+    assert (expected - before).abs().max() > 2e-4
+
+
+def test_two_processes_end_with_the_weights_of_one(tiny: LanguageModel, tmp_path: Path) -> None:
+    start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    recipe = Recipe(learning_rate=1e-4, steps=4, batch_size=5, micro_batch_tokens=20)
+    save_language_model(tiny, tmp_path / "model", card="")
+    expected = weights_after(tiny, start, tmp_path, recipe)
+    spawn(_one_of_two, args=(tmp_path, recipe), nprocs=2)
+    ends = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert torch.equal(ends[0], ends[1])
+    torch.testing.assert_close(ends[0], expected, atol=2e-5, rtol=0)
+
+
+def _one_of_two(rank: int, folder: Path, recipe: Recipe) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    lm = load_language_model(folder / "model")
+    start = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    torch.save(weights_after(lm, start, folder, recipe), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_adapters_train_from_the_reference_and_fold_in(tiny: LanguageModel, tmp_path: Path) -> None:
+    pairs = made_pairs(16)
+    reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))
+    start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    recipe = Recipe(learning_rate=3e-3, steps=30, batch_size=8, lora_rank=4)
+    log = train_preference(tiny, pairs, reference, objective="dpo:beta=0.5", recipe=recipe, seed=0)
+    assert log.rows[0]["loss"] > log.rows[-1]["loss"]
+    assert log.rows[-1]["loss"] < 0.5 * math.log(2)
+    after = tiny.model.state_dict()
+    assert set(after) == set(start)
+    changed = {name.rsplit(".", 2)[-2] for name in start if not torch.equal(start[name], after[name])}
+    assert changed == {"c_attn", "c_proj", "c_fc"}
+    assert all(p.requires_grad for p in tiny.model.parameters())
+    tiny.model.load_state_dict(start)
+    again = train_preference(tiny, pairs, reference, objective="dpo:beta=0.5", recipe=recipe, seed=0)
+    assert [row["loss"] for row in again.rows] == [row["loss"] for row in log.rows]

@@ -17,10 +17,10 @@ ANSWERS = [(11, 12, 13, 0), (14, 15, 0)]
 
 
 def test_the_loss_is_the_mean_over_answer_tokens(tiny: LanguageModel) -> None:
-    batch = AnswerBatch(collate_rows(PROMPTS, [(answer,) for answer in ANSWERS], layout="shared"))
+    batch = AnswerBatch(collate_rows(PROMPTS, [(answer,) for answer in ANSWERS], layout="packed"), weight=7)
     scored = score_answers(tiny, PROMPTS, [(answer,) for answer in ANSWERS])
     expected = -np.concatenate([values for group in scored for values in group]).mean()
-    assert answer_nll(AnswerLogps(tiny.model, "shared"), batch).loss.item() == pytest.approx(expected, abs=1e-5)
+    assert answer_nll(AnswerLogps(tiny.model, "packed"), batch).loss.item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_answers_are_learned_word_for_word(tiny: LanguageModel) -> None:

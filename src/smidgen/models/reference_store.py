@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,8 @@ from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import score_answers
 from smidgen.models.rows import Layout, Tokens
+
+_SEAL_BYTES = 4
 
 
 class ReferenceStore:
@@ -45,7 +48,7 @@ class ReferenceStore:
         """As `score_answers`, computing only what is not stored yet.
 
         Raises:
-            SmidgenError: A stored value has the wrong length; the file is damaged.
+            SmidgenError: A stored value is not what was written; the file is damaged.
         """
         keys = [
             [_key(lm.fingerprint, f"{lm.model.dtype} {dtype}", prompt, answer) for answer in group]
@@ -62,16 +65,11 @@ class ReferenceStore:
                 }
                 with connection:
                     connection.executemany(
-                        "INSERT OR IGNORE INTO logps VALUES (?, ?)", [(k, v.tobytes()) for k, v in found.items()]
+                        "INSERT OR IGNORE INTO logps VALUES (?, ?)",
+                        [(k, _sealed(k, v.tobytes())) for k, v in found.items()],
                     )
                 # Another process may have been first; its values count, so that all processes agree to the last bit.
                 known |= self._read(connection, list(found))
-        for group, keyed in zip(answers, keys, strict=True):
-            for answer, key in zip(group, keyed, strict=True):
-                if len(known[key]) != len(answer):
-                    raise SmidgenError(
-                        f"{self._path} is damaged: expected {len(answer)} values, found {len(known[key])}. Delete it."
-                    )
         return [[known[key] for key in group] for group in keys]
 
     def _read(self, connection: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, np.ndarray]:
@@ -79,8 +77,19 @@ class ReferenceStore:
         for start in range(0, len(keys), 500):
             part = keys[start : start + 500]
             query = f"SELECT key, value FROM logps WHERE key IN ({','.join('?' * len(part))})"
-            known |= {k: np.frombuffer(v, dtype=np.float32) for k, v in connection.execute(query, part)}
+            for key, value in connection.execute(query, part):
+                if _sealed(key, value[:-_SEAL_BYTES]) != value:
+                    raise SmidgenError(
+                        f"{self._path} is damaged: a stored value is not the one that was written. Delete the file; "
+                        "what it held is computed again."
+                    )
+                known[key] = np.frombuffer(value[:-_SEAL_BYTES], dtype=np.float32)
         return known
+
+
+def _sealed(key: bytes, value: bytes) -> bytes:
+    """A value with a checksum behind it, of its key too, so that neither a flipped bit nor a mixed-up row is read."""
+    return value + zlib.crc32(key + value).to_bytes(_SEAL_BYTES, "little")
 
 
 def _key(fingerprint: str, dtype: str, prompt: Tokens, answer: Tokens) -> bytes:

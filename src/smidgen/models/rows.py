@@ -58,11 +58,6 @@ class RowBatch:
         """Tokens fed, padding not counted."""
         return int(self.segments.ge(0).sum())
 
-    @property
-    def n_answer_tokens(self) -> int:
-        """Tokens predicted."""
-        return len(self.targets)
-
 
 def collate_rows(prompts: Sequence[Tokens], answers: Sequence[Sequence[Tokens]], *, layout: Layout) -> RowBatch:
     """Lay out prompts with their answers as one batch.

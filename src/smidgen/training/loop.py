@@ -7,15 +7,15 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from smidgen.errors import SmidgenError, UsageError
+from smidgen.errors import SmidgenError
 from smidgen.models.adapters import adapted
 from smidgen.models.load import LanguageModel, checkpointed
 from smidgen.models.logprobs import computing_in
@@ -65,16 +65,21 @@ class Recipe:
 
 
 class Batch(Protocol):
-    """What an objective takes at once: a step's examples, or a part of them."""
+    """What an objective takes at once, a dataclass: a step's examples, or a part of them.
+
+    Attributes:
+        weight: How many units the objective's mean is over: pairs, or tokens.
+    """
 
     @property
-    def weight(self) -> float:
-        """How many units the objective's mean is over: pairs, or tokens."""
-        ...
+    def weight(self) -> float: ...
 
     def __len__(self) -> int:
         """How many examples."""
         ...
+
+
+Part = TypeVar("Part", bound=Batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +146,16 @@ def trainable(lm: LanguageModel, recipe: Recipe, seed: int) -> Iterator[None]:
         yield
 
 
-def own_share(examples: Sequence[int]) -> list[int]:
-    """Which of a step's examples this process takes: all, or every so many'th where several train together.
-
-    Raises:
-        UsageError: More processes than examples; one would have nothing to do.
-    """
-    if not dist.is_initialized():
-        return list(examples)
-    rank, world = dist.get_rank(), dist.get_world_size()
-    if len(examples) < world:
-        raise UsageError(f"a step of {len(examples)} examples cannot be shared by {world} processes; use fewer.")
-    return list(examples[rank::world])
+def step_parts(
+    examples: list[int], lengths: Sequence[int], recipe: Recipe, collate: Callable[[list[int]], Part]
+) -> list[Part]:
+    """What this process computes of a step, in parts: all of it, or every so many'th example where several train."""
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    mine = examples[dist.get_rank() :: world] if world > 1 else examples
+    if not mine:
+        # A process without examples still takes part in the exchange of gradients, with nothing to say.
+        return [replace(collate(examples[:1]), weight=0.0)]  # pyright: ignore[reportArgumentType]
+    return [collate(part) for part in split_by_tokens(mine, lengths, recipe.micro_batch_tokens)]
 
 
 def train(

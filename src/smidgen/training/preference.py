@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ from smidgen.training.loop import (
     Recipe,
     TrainingLog,
     draw_batches,
-    own_share,
-    split_by_tokens,
+    step_parts,
     train,
     trainable,
 )
@@ -37,14 +36,10 @@ class PairBatch:
 
     rows: RowBatch
     ref_values: Tensor
-    n_pairs: int
-
-    @property
-    def weight(self) -> float:
-        return self.n_pairs
+    weight: float
 
     def __len__(self) -> int:
-        return self.n_pairs
+        return len(self.rows.answer_mask) // 2
 
 
 def reference_logps(
@@ -66,7 +61,7 @@ def collate_pairs(pairs: Sequence[EncodedPair], reference: Sequence[ReferenceLog
     rows = collate_rows([p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs], layout=layout)
     values = torch.zeros(rows.answer_mask.shape)
     values[rows.answer_mask] = torch.from_numpy(np.concatenate([v for both in reference for v in both]))
-    return PairBatch(rows, values, len(pairs))
+    return PairBatch(rows, values, weight=len(pairs))
 
 
 def pair_logps(scorer: nn.Module, batch: PairBatch) -> PairLogps:
@@ -126,12 +121,11 @@ def train_preference(
 
     def batches() -> Iterator[list[PairBatch]]:
         for examples in drawn:
-            parts = split_by_tokens(own_share(examples), lengths, recipe.micro_batch_tokens)
-            yield [one_batch(part) for part in parts]
+            yield step_parts(examples, lengths, recipe, one_batch)
 
     def one_batch(part: list[int]) -> PairBatch:
         one = collate_pairs([pairs[i] for i in part], [reference[i] for i in part], layout=layout)
-        return PairBatch(one.rows.to(lm.device), one.ref_values.to(lm.device), one.n_pairs)
+        return replace(one, rows=one.rows.to(lm.device), ref_values=one.ref_values.to(lm.device))
 
     scorer = AnswerLogps(lm.model, layout)
     with trainable(lm, recipe, seed):

@@ -20,8 +20,7 @@ from smidgen.training.loop import (
     Recipe,
     TrainingLog,
     draw_batches,
-    own_share,
-    split_by_tokens,
+    step_parts,
     train,
     trainable,
 )
@@ -46,10 +45,7 @@ class AnswerBatch:
     """Prompts with one answer each, for one step."""
 
     rows: RowBatch
-
-    @property
-    def weight(self) -> float:
-        return self.rows.n_answer_tokens
+    weight: float
 
     def __len__(self) -> int:
         return len(self.rows.answer_mask)
@@ -104,12 +100,11 @@ def train_on_answers(
 
     def batches() -> Iterator[list[AnswerBatch]]:
         for examples in drawn:
-            parts = split_by_tokens(own_share(examples), lengths, recipe.micro_batch_tokens)
-            yield [one_batch(part) for part in parts]
+            yield step_parts(examples, lengths, recipe, one_batch)
 
     def one_batch(part: list[int]) -> AnswerBatch:
         rows = collate_rows([prompts[i] for i in part], [(answers[i],) for i in part], layout=layout)
-        return AnswerBatch(rows.to(lm.device))
+        return AnswerBatch(rows.to(lm.device), weight=len(rows.targets))
 
     with trainable(lm, recipe, seed):
         return train(AnswerLogps(lm.model, layout), answer_nll, batches(), recipe=recipe, steps=steps, on_log=on_log)
