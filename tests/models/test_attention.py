@@ -15,6 +15,11 @@ TOKENS = 28
 HEADS, WIDTH = 4, 8
 
 
+@pytest.fixture(params=[0, 384], ids=["prompts and answers apart", "whole spans"], autouse=True)
+def _blocks(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WHOLE_SPAN_TOKENS", request.param)
+
+
 def inputs(kv_heads: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [

@@ -20,10 +20,17 @@ def naive(
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("twice_differentiable", [False, True])
 @pytest.mark.parametrize("vocabulary", [30, 1000])
+@pytest.mark.parametrize("kept_bytes", [0, 50_000])
 def test_values_and_gradients_equal_the_naive_softmax(
-    monkeypatch: pytest.MonkeyPatch, cap: float | None, with_bias: bool, twice_differentiable: bool, vocabulary: int
+    monkeypatch: pytest.MonkeyPatch,
+    cap: float | None,
+    with_bias: bool,
+    twice_differentiable: bool,
+    vocabulary: int,
+    kept_bytes: int,
 ) -> None:
     monkeypatch.setattr(head, "_BLOCK_ELEMENTS", 300 * 17)
+    monkeypatch.setattr(head, "_KEPT_BYTES", kept_bytes)
     torch.manual_seed(0)
     targets = torch.randint(0, vocabulary, (17,))
     inputs = [torch.randn(17, 8), torch.randn(vocabulary, 8), *([torch.randn(vocabulary)] if with_bias else [])]

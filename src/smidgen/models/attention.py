@@ -3,9 +3,10 @@
 Registered with transformers under the names in `BESIDE`. A call that brings a `packing` takes the packed kernels; any
 other call, generation for one, takes what the model took before.
 
-On a CPU the row is a loop over blocks (a prompt, then each answer beside its prompt), each three matrix products and a
-softmax with its own backward: in bfloat16 PyTorch's fused CPU kernel needs 2.2 ms forward and 5.4 ms backward for 12
-heads of 64 at 246 tokens, plain products 1.0 and 2.1. On a GPU it is one FlexAttention call under a block mask.
+On a CPU the row is a loop over blocks (a prompt with its answers; where they are long, the prompt, then each answer
+beside it), each two matrix products and a softmax with their own backward: in bfloat16 PyTorch's fused CPU kernel needs
+2.2 ms forward and 5.4 ms backward for 12 heads of 64 at 246 tokens, plain products 1.0 and 2.1. On a GPU it is one
+FlexAttention call under a block mask.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 # Our name for each implementation that a model may have had, and still has for rows that are not packed.
 BESIDE = {"sdpa": "smidgen_sdpa", "eager": "smidgen_eager"}
 
+# Up to this many tokens a prompt and its answers are one block: what its mask throws away costs less than more, smaller
+# products would.
+_WHOLE_SPAN_TOKENS = 384
 # Above this many keys a block's attention weights are computed again in the backward pass instead of kept.
 _KEEP_WEIGHTS_KEYS = 1024
 
@@ -37,6 +41,10 @@ class Span:
     start: int
     prompt: int
     answers: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt + sum(self.answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,9 @@ class Packing:
     def blocks(self) -> Iterator[Block]:
         """The row's queries, block by block, in order."""
         for span in self.spans:
+            if span.tokens <= _WHOLE_SPAN_TOKENS:
+                yield Block(span.start, span.tokens, span.start, 0, (span.prompt, *span.answers))
+                continue
             yield Block(span.start, span.prompt, span.start, 0)
             start = span.start + span.prompt
             for length in span.answers:
@@ -64,32 +75,52 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Queries `start : start + length`, which see the `n_prompt` keys from `prompt` on and, causally, themselves."""
+    """Queries `start : start + length`, which see the `n_prompt` keys from `prompt` on and, causally, themselves.
+
+    Attributes:
+        segments: Where the queries are a whole span, the lengths of its prompt and answers; answers are blind to each
+            other.
+    """
 
     start: int
     length: int
     prompt: int
     n_prompt: int
-
-    @property
-    def adjoins(self) -> bool:
-        """Whether prompt and queries are one run of tokens."""
-        return self.prompt + self.n_prompt == self.start or not self.n_prompt
+    segments: tuple[int, ...] = ()
 
     def keys(self, tensor: Float[Tensor, "heads tokens width"]) -> Float[Tensor, "heads keys width"]:
         """What the block's queries may see: prompt, then themselves."""
         own = tensor[:, self.start : self.start + self.length]
         if not self.n_prompt:
             return own
-        if self.adjoins:
+        if self.prompt + self.n_prompt == self.start:
             return tensor[:, self.prompt : self.start + self.length]
         return torch.cat([tensor[:, self.prompt : self.prompt + self.n_prompt], own], dim=1)
 
     def mask(self, like: Tensor, window: int | None) -> Float[Tensor, "queries keys"]:
         """0 where a query may look, -inf elsewhere; positions, not places in the row, are what a window counts."""
+        if len(self.segments) > 2:
+            return _span_mask(self.segments, window, like.dtype, like.device)
         end = self.n_prompt + self.length
         size = 1 << (end - 1).bit_length()
         return _causal(size, window, like.dtype, like.device)[self.n_prompt : end, :end]
+
+
+@lru_cache(maxsize=64)
+def _span_mask(
+    segments: tuple[int, ...], window: int | None, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "tokens tokens"]:
+    """Of a prompt with several answers; kept while the layers of a batch ask for it."""
+    prompt, *answers = segments
+    seen = torch.ones(sum(segments), sum(segments), dtype=torch.bool, device=device).tril()
+    start = prompt
+    for length in answers:
+        seen[start + length :, start : start + length] = False
+        start += length
+    if window is not None:
+        position = torch.cat([torch.arange(prompt), *(torch.arange(prompt, prompt + n) for n in answers)]).to(device)
+        seen &= position[:, None] - position < window
+    return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, float("-inf"))
 
 
 @lru_cache(maxsize=32)
