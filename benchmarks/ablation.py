@@ -49,7 +49,7 @@ class TorchAttention:
                 query[None, :, block.start : block.start + block.length],
                 block.keys(key)[None],
                 block.keys(value)[None],
-                attn_mask=block.mask(query, window),
+                attn_mask=packing.mask(block, query, window),
                 scale=scaling,
             )[0]
             for block in packing.blocks()

@@ -7,7 +7,7 @@ import torch
 from transformers.activations import NewGELUActivation
 
 from smidgen.errors import SmidgenError, UsageError
-from smidgen.models.load import LanguageModel, language_model, load_language_model, save_language_model
+from smidgen.models.load import LanguageModel, computing_dtype, language_model, load_language_model, save_language_model
 
 
 def test_saved_and_loaded_is_the_same_model(tiny: LanguageModel, tmp_path: Path) -> None:
@@ -48,3 +48,10 @@ def test_unknown_dtype() -> None:
 def test_the_fused_activation_is_the_same_function() -> None:
     x = torch.linspace(-6, 6, 1001, dtype=torch.float64)
     torch.testing.assert_close(torch.nn.GELU(approximate="tanh")(x), NewGELUActivation()(x), atol=1e-12, rtol=0)
+
+
+def test_the_type_to_compute_in() -> None:
+    cpu = torch.device("cpu")
+    assert computing_dtype("float16", cpu) == "float16"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert computing_dtype("auto", cpu) == ("bfloat16" if native else "float32")

@@ -57,7 +57,7 @@ class Packing:
 
     spans: tuple[Span, ...]
     twice_differentiable: bool = False
-    _block_masks: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    _masks: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def blocks(self) -> Iterator[Block]:
         """The row's queries, block by block, in order."""
@@ -71,6 +71,21 @@ class Packing:
                 if length:
                     yield Block(start, length, span.start, span.prompt)
                 start += length
+
+    def mask(self, block: Block, like: Tensor, window: int | None) -> Float[Tensor, "queries keys"]:
+        """0 where a query may look, -inf elsewhere, in the type of `like`; made once a batch, for all its layers.
+
+        Args:
+            window: How many positions back a query sees; positions, not places in the row. None: all.
+        """
+        end = block.n_prompt + block.length
+        if len(block.segments) < 3:
+            size = 1 << (end - 1).bit_length()
+            return _causal(size, window, like.dtype, like.device)[block.n_prompt : end, :end]
+        key = (block.segments, window, like.dtype, like.device)
+        if key not in self._masks:
+            self._masks[key] = _span_mask(*key)
+        return self._masks[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +112,11 @@ class Block:
             return tensor[:, self.prompt : self.start + self.length]
         return torch.cat([tensor[:, self.prompt : self.prompt + self.n_prompt], own], dim=1)
 
-    def mask(self, like: Tensor, window: int | None) -> Float[Tensor, "queries keys"]:
-        """0 where a query may look, -inf elsewhere; positions, not places in the row, are what a window counts."""
-        if len(self.segments) > 2:
-            return _span_mask(self.segments, window, like.dtype, like.device)
-        end = self.n_prompt + self.length
-        size = 1 << (end - 1).bit_length()
-        return _causal(size, window, like.dtype, like.device)[self.n_prompt : end, :end]
 
-
-@lru_cache(maxsize=64)
 def _span_mask(
     segments: tuple[int, ...], window: int | None, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "tokens tokens"]:
-    """Of a prompt with several answers; kept while the layers of a batch ask for it."""
+    """Of a prompt with several answers."""
     prompt, *answers = segments
     seen = torch.ones(sum(segments), sum(segments), dtype=torch.bool, device=device).tril()
     start = prompt
@@ -188,7 +194,7 @@ def _plain(
         scores = query[:, block.start : block.start + block.length] @ block.keys(key).transpose(1, 2) * scaling
         if cap is not None:
             scores = cap * torch.tanh(scores / cap)
-        weights = (scores + block.mask(query, window)).softmax(
+        weights = (scores + packing.mask(block, query, window)).softmax(
             -1, dtype=torch.promote_types(query.dtype, torch.float32)
         )
         weights = weights.to(query.dtype)
@@ -211,7 +217,7 @@ class _Blocks(torch.autograd.Function):
             own = slice(block.start, block.start + block.length)
             scaled = query[:, own] * scaling
             keys, values = block.keys(key).contiguous(), block.keys(value).contiguous()
-            mask = block.mask(query, window)
+            mask = packing.mask(block, query, window)
             weights = _weights(scaled, keys, mask)
             out[own] = torch.bmm(weights, values).transpose(0, 1)
             if any(ctx.needs_input_grad):
@@ -257,7 +263,7 @@ def _flex(
     from torch.nn.attention.flex_attention import create_block_mask
 
     device, tokens = query.device, query.shape[2]
-    if (device, window) not in packing._block_masks:
+    if (device, window) not in packing._masks:
         row, segment, position = _places(packing, device)
 
         def sees(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
@@ -265,7 +271,7 @@ def _flex(
             seen = (row[q] == row[k]) & near & (q >= k)
             return seen if window is None else seen & (position[q] - position[k] < window)
 
-        packing._block_masks[device, window] = create_block_mask(sees, None, None, tokens, tokens, device=str(device))
+        packing._masks[device, window] = create_block_mask(sees, None, None, tokens, tokens, device=str(device))
 
     def capped(score: Tensor, batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return cast(float, cap) * torch.tanh(score / cast(float, cap))
@@ -275,7 +281,7 @@ def _flex(
         key,
         value,
         score_mod=capped if cap is not None else None,
-        block_mask=packing._block_masks[device, window],
+        block_mask=packing._masks[device, window],
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )

@@ -23,6 +23,19 @@ from smidgen.runs import write_text
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+def computing_dtype(wanted: str, device: torch.device) -> str:
+    """The type to compute in: `wanted`, or where that is "auto" the fastest that `device` has circuits for.
+
+    That is bfloat16 where it is native, else float16 on a GPU (whose losses the loop then scales), else float32.
+    """
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if device.type == "cpu" and native else "float32"
+
+
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
     """A causal model with its tokenizer; `fingerprint` is a hash of its weights (hex, 16 characters)."""

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from smidgen.models.attention import BESIDE
 from smidgen.models.head import target_logps
-from smidgen.models.load import DTYPES, LanguageModel
+from smidgen.models.load import DTYPES, LanguageModel, computing_dtype
 from smidgen.models.rows import (
     LAYOUTS,
     Layout,
@@ -195,7 +195,7 @@ def score_answers(
     """Per-token log-probabilities of any number of answers to each prompt.
 
     Args:
-        dtype: Of the computation, one of `DTYPES`.
+        dtype: Of the computation, one of `DTYPES`, or "auto" as in `computing_dtype`.
 
     Returns:
         For each prompt, for each of its answers, float32 [answer tokens], nats, in the order given.
@@ -216,6 +216,7 @@ def score_answers(
 
 def computing_in(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
     """Matrix products in `dtype` on weights that stay as they are; nothing to do for float32."""
+    dtype = computing_dtype(dtype, device)
     if dtype == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=DTYPES[dtype])

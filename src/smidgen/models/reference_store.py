@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from smidgen.errors import SmidgenError
-from smidgen.models.load import LanguageModel
+from smidgen.models.load import LanguageModel, computing_dtype
 from smidgen.models.logprobs import score_answers
 from smidgen.models.rows import Layout, Tokens
 
@@ -50,6 +50,7 @@ class ReferenceStore:
         Raises:
             SmidgenError: A stored value is not what was written; the file is damaged.
         """
+        dtype = computing_dtype(dtype, lm.device)
         keys = [
             [_key(lm.fingerprint, f"{lm.model.dtype} {dtype}", prompt, answer) for answer in group]
             for prompt, group in zip(prompts, answers, strict=True)

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from smidgen.errors import SmidgenError
 from smidgen.models.adapters import adapted
-from smidgen.models.load import LanguageModel, checkpointed
+from smidgen.models.load import LanguageModel, checkpointed, computing_dtype
 from smidgen.models.logprobs import computing_in
 from smidgen.pairs import random_key
 
@@ -38,7 +38,8 @@ class Recipe:
         schedule: Of the learning rate after warm-up: "constant", or "linear" or "cosine" down to 0.
         warmup_steps: Linear rise of the learning rate from 0.
         max_grad_norm: Gradients are scaled down to this norm.
-        dtype: Of the computation; weights and optimiser stay float32, and float16 has its losses scaled.
+        dtype: Of the computation; weights and optimiser stay float32, and float16 has its losses scaled. "auto" takes
+            what the device is fastest in: bfloat16, float16 on a GPU without it, float32 on a processor without it.
         micro_batch_tokens: A step with more tokens is computed in parts, its gradients added up.
         gradient_checkpointing: Keep each layer's input only and compute the layer again in the backward pass.
         lora_rank: Train low-rank adapters of this rank and fold them in at the end; 0 trains all weights.
@@ -53,7 +54,7 @@ class Recipe:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
     max_grad_norm: float = 1.0
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     micro_batch_tokens: int = 16384
     gradient_checkpointing: bool = False
     lora_rank: int = 0
@@ -188,7 +189,7 @@ def train(
         parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=device.type in ("cpu", "cuda")
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_scale(step, steps, recipe))
-    scaler = torch.amp.GradScaler(device.type, enabled=recipe.dtype == "float16")
+    scaler = torch.amp.GradScaler(device.type, enabled=computing_dtype(recipe.dtype, device) == "float16")
     runner = DistributedDataParallel(model) if dist.is_initialized() else model
     log = TrainingLog()
     # Losses are only read when a row is logged, so that no step waits for the device.
