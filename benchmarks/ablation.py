@@ -62,7 +62,8 @@ def give_memory_back() -> None:
 
 
 def whole_logits() -> None:
-    head._BLOCK_ELEMENTS = 1 << 62
+    head._BLOCK_ELEMENTS.clear()
+    head._BLOCK_ELEMENTS_ELSEWHERE = 1 << 62
     head._KEPT_BYTES = 1 << 62
 
 

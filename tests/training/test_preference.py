@@ -164,12 +164,14 @@ def test_same_seed_same_weights(tiny: LanguageModel, tmp_path: Path) -> None:
     assert not torch.equal(ends[0], ends[2])
 
 
-def weights_after(lm: LanguageModel, start: dict[str, torch.Tensor], folder: Path, recipe: Recipe) -> torch.Tensor:
+def trained(lm: LanguageModel, start: dict[str, torch.Tensor], folder: Path, recipe: Recipe) -> torch.Tensor:
+    """The weights after a run from `start`; behind them the loss of its last row, and the examples it saw a token."""
     lm.model.load_state_dict(start)
     pairs = made_pairs(16)
     reference = reference_logps(lm, pairs, ReferenceStore(folder / "reference.sqlite"))
-    train_preference(lm, pairs, reference, recipe=recipe, seed=0)
-    return torch.cat([p.detach().flatten().clone() for p in lm.model.parameters()])
+    row = train_preference(lm, pairs, reference, recipe=recipe, seed=0).rows[-1]
+    figures = torch.tensor([row["loss"], row["pairs_per_second"] / row["tokens_per_second"]])
+    return torch.cat([*(p.detach().flatten().clone() for p in lm.model.parameters()), figures])
 
 
 @pytest.mark.parametrize(
@@ -181,18 +183,18 @@ def test_what_saves_memory_changes_no_weight(tiny: LanguageModel, tmp_path: Path
     """SGD-like: few steps, since Adam divides rounding errors of vanishing gradients by themselves."""
     start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
     plain = Recipe(learning_rate=1e-4, steps=4, batch_size=5)
-    expected = weights_after(tiny, start, tmp_path, plain)
-    found = weights_after(tiny, start, tmp_path, replace(plain, **change))
+    expected = trained(tiny, start, tmp_path, plain)
+    found = trained(tiny, start, tmp_path, replace(plain, **change))
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
     before = torch.cat([start[name].flatten() for name, _ in tiny.model.named_parameters()])
-    assert (expected - before).abs().max() > 2e-4
+    assert (expected[:-2] - before).abs().max() > 2e-4
 
 
-def test_two_processes_end_with_the_weights_of_one(tiny: LanguageModel, tmp_path: Path) -> None:
+def test_two_processes_end_with_the_weights_and_the_log_of_one(tiny: LanguageModel, tmp_path: Path) -> None:
     start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
     recipe = Recipe(learning_rate=1e-4, steps=4, batch_size=5, micro_batch_tokens=20)
     save_language_model(tiny, tmp_path / "model", card="")
-    expected = weights_after(tiny, start, tmp_path, recipe)
+    expected = trained(tiny, start, tmp_path, recipe)
     spawn(_one_of_two, args=(tmp_path, recipe), nprocs=2)
     ends = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     assert torch.equal(ends[0], ends[1])
@@ -204,7 +206,7 @@ def _one_of_two(rank: int, folder: Path, recipe: Recipe) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
     lm = load_language_model(folder / "model")
     start = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
-    torch.save(weights_after(lm, start, folder, recipe), folder / f"{rank}.pt")
+    torch.save(trained(lm, start, folder, recipe), folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

@@ -14,9 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-# Logits are made in blocks of about this many elements: large enough for full-speed matrix products, small enough for
-# a processor's cache.
-_BLOCK_ELEMENTS = 1 << 22
+# Logits are made in blocks of about this many elements: on a processor large enough for full-speed matrix products and
+# small enough for its cache, elsewhere large enough to fill the device.
+_BLOCK_ELEMENTS = {"cpu": 1 << 22}
+_BLOCK_ELEMENTS_ELSEWHERE = 1 << 27
 # Products of the first blocks are kept for the backward pass up to this size, whatever the vocabulary; the rest are
 # made again.
 _KEPT_BYTES = 64 << 20
@@ -111,7 +112,8 @@ class _TargetLogps(torch.autograd.Function):
 
 
 def _vocabulary_blocks(hidden: Tensor, weight: Tensor) -> list[slice]:
-    size = max(256, _BLOCK_ELEMENTS // max(1, len(hidden)))
+    elements = _BLOCK_ELEMENTS.get(hidden.device.type, _BLOCK_ELEMENTS_ELSEWHERE)
+    size = max(256, elements // max(1, len(hidden)))
     return [slice(start, min(start + size, len(weight))) for start in range(0, len(weight), size)]
 
 

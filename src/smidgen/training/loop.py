@@ -205,7 +205,8 @@ def train(
                     terms = objective(runner, part)
                 scaler.scale(terms.loss * share).backward()
             losses.append(terms.loss.detach() * share)
-            examples, tokens = examples + len(part), tokens + terms.tokens
+            if part.weight:
+                examples, tokens = examples + len(part), tokens + terms.tokens
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
         scaler.step(optimizer)
@@ -214,8 +215,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         pending.append(torch.stack(losses).sum())
         if step % log_every == 0 or step == steps:
-            seconds = time.perf_counter() - started
-            row = _log_row(step, pending, examples / seconds, tokens / seconds, device)
+            row = _log_row(step, torch.stack(pending).mean(), examples, tokens, time.perf_counter() - started)
             log.rows.append(row)
             if on_log:
                 on_log(row)
@@ -237,20 +237,24 @@ def _unsynchronised(runner: nn.Module) -> AbstractContextManager[Any]:
     return runner.no_sync() if isinstance(runner, DistributedDataParallel) else nullcontext()
 
 
-def _log_row(
-    step: int, losses: list[Tensor], pairs_per_second: float, tokens_per_second: float, device: torch.device
-) -> dict[str, float]:
-    loss = float(torch.stack(losses).mean())
-    if not math.isfinite(loss):
+def _log_row(step: int, loss: Tensor, examples: int, tokens: int, seconds: float) -> dict[str, float]:
+    found = torch.tensor([float(loss), examples, tokens], dtype=torch.float64, device=loss.device)
+    if dist.is_initialized():
+        # Each process knows its share of the loss, times their number.
+        dist.all_reduce(found)
+        found[0] /= dist.get_world_size()
+    mean_loss, all_examples, all_tokens = found.tolist()
+    if not math.isfinite(mean_loss):
         raise SmidgenError(
-            f"the loss is {loss} at step {step}; expected a finite number. Lower the learning rate, or use float32."
+            f"the loss is {mean_loss} at step {step}; expected a finite number. "
+            "Lower the learning rate, or use float32."
         )
     return {
         "step": step,
-        "loss": loss,
-        "pairs_per_second": pairs_per_second,
-        "tokens_per_second": tokens_per_second,
-        "peak_memory_bytes": _peak_memory(device),
+        "loss": mean_loss,
+        "pairs_per_second": all_examples / seconds,
+        "tokens_per_second": all_tokens / seconds,
+        "peak_memory_bytes": _peak_memory(loss.device),
     }
 
 
