@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smidgen.errors import SmidgenError
+from smidgen.errors import SmidgenError, UsageError
 from smidgen.training.loop import LossTerms, Recipe, draw_batches, train
 
 
@@ -101,3 +101,18 @@ def test_total_steps() -> None:
     assert Recipe(epochs=2, batch_size=8).total_steps(100) == 25
     assert Recipe(epochs=2, batch_size=8).total_steps(1) == 1
     assert Recipe(steps=7).total_steps(10_000) == 7
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch_size": 0}, "expected batch_size above 0, got 0"),
+        ({"learning_rate": -1e-5}, "expected learning_rate above 0"),
+        ({"learning_rate": float("nan")}, "expected learning_rate above 0, got nan"),
+        ({"micro_batch_tokens": 0}, "expected micro_batch_tokens above 0"),
+        ({"lora_rank": -1}, "expected lora_rank of at least 0, got -1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Recipe(**wrong)  # pyright: ignore[reportArgumentType]

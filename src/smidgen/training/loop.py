@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from smidgen.errors import SmidgenError
+from smidgen.errors import SmidgenError, UsageError
 from smidgen.models.adapters import adapted
 from smidgen.models.load import LanguageModel, checkpointed, computing_dtype
 from smidgen.models.logprobs import computing_in
@@ -23,6 +23,7 @@ from smidgen.pairs import random_key
 
 # Batches are cut from windows of this many, sorted by length inside: little padding, order still random.
 _WINDOW_BATCHES = 8
+_POSITIVE = ("learning_rate", "batch_size", "epochs", "steps", "max_grad_norm", "micro_batch_tokens", "lora_alpha")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,9 @@ class Recipe:
         gradient_checkpointing: Keep each layer's input only and compute the layer again in the backward pass.
         lora_rank: Train low-rank adapters of this rank and fold them in at the end; 0 trains all weights.
         lora_alpha: Adapters are scaled by alpha / rank; None for twice the rank.
+
+    Raises:
+        UsageError: A number out of its range.
     """
 
     learning_rate: float = 5e-5
@@ -59,6 +63,16 @@ class Recipe:
     gradient_checkpointing: bool = False
     lora_rank: int = 0
     lora_alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"expected {name} above 0, got {value}; leave it out for its default.")
+        for name in ("weight_decay", "warmup_steps", "lora_rank"):
+            value = getattr(self, name)
+            if not value >= 0:
+                raise UsageError(f"expected {name} of at least 0, got {value}; leave it out for its default.")
 
     def total_steps(self, n_examples: int) -> int:
         """Optimiser steps on `n_examples`, at least one."""
