@@ -1,5 +1,4 @@
 import json
-import time
 from collections import Counter
 
 import pytest
@@ -183,7 +182,5 @@ def test_the_small_world_loads_with_its_own_idx_and_sources(shared):
     ]
 
 
-def test_thirty_thousand_rows_take_seconds(shared):
-    start = time.perf_counter()
+def test_thirty_thousand_rows_load(shared):
     assert len(prepare_pairs(shared / "data/alpaca-eval-pairs/pairs.jsonl.gz").pairs) > 28_000
-    assert time.perf_counter() - start < 30  # about 2 s on an idle core
