@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -144,5 +145,4 @@ def machine() -> dict[str, Any]:
 
 def spread(values: list[float]) -> str:
     """Median and range."""
-    ordered = sorted(values)
-    return f"{ordered[len(ordered) // 2]:.2f} [{ordered[0]:.2f}, {ordered[-1]:.2f}]"
+    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"

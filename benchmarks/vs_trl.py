@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -226,7 +227,7 @@ def _print(
     print(f"\n{name}: {first['smidgen']['pairs']} pairs, batch {BATCH}, bfloat16; matrix rate {rate / 1e9:.0f} GFLOP/s")
     print(f"{'':42} {'pairs/s':>20} {'tokens/s':>9} {'peak GiB':>9} {'of rate':>8}")
     for line, figures in lines.items():
-        middle = {key: sorted(values)[len(values) // 2] for key, values in figures.items()}
+        middle = {key: statistics.median(values) for key, values in figures.items()}
         print(
             f"{line:42} {spread(figures['pairs_per_second']):>20} {middle['tokens_per_second']:9.0f} "
             f"{middle['peak_memory_gib']:9.1f} {middle['share_of_matrix_rate']:8.0%}"
