@@ -5,10 +5,13 @@ import os
 # No test waits for a hub; set before anything imports the hub's client.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from smidgen.models.load import LanguageModel
+from smidgen.models.logprobs import PairLogps, TokenLogps
 from smidgen.training.sft import new_language_model
 
 CORPUS = [
@@ -33,3 +36,33 @@ def tiny() -> LanguageModel:
         for parameter in lm.model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
     return lm
+
+
+@pytest.fixture
+def made_logps() -> Callable[..., PairLogps]:
+    """Makes pairs with random log-probabilities, answers of 1 to `tokens` tokens, and scores in the chosen's favour."""
+
+    def make(
+        n: int = 6, tokens: int = 5, *, seed: int = 0, at_reference: bool = False, dtype: torch.dtype = torch.float64
+    ) -> PairLogps:
+        generator = torch.Generator().manual_seed(seed)
+
+        def answers(like: TokenLogps | None = None) -> TokenLogps:
+            values = -2 * torch.rand(n, tokens, generator=generator, dtype=torch.float64)
+            lengths = torch.randint(1, tokens + 1, (n,), generator=generator)
+            mask = torch.arange(tokens) < lengths[:, None] if like is None else like.mask
+            return TokenLogps((values * mask).to(dtype), mask)
+
+        chosen, rejected = answers(), answers()
+        low = torch.rand(n, generator=generator)
+        return PairLogps(
+            policy_chosen=chosen,
+            policy_rejected=rejected,
+            ref_chosen=chosen if at_reference else answers(chosen),
+            ref_rejected=rejected if at_reference else answers(rejected),
+            chosen_score=low + 0.1 + torch.rand(n, generator=generator),
+            rejected_score=low,
+            idx=torch.arange(n) + 10,
+        )
+
+    return make

@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def pairs(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "pairs.jsonl", ROWS)
 
 
-def write_rows(path: Path, rows: list[dict[str, str]], *, more: str = "") -> Path:
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]], *, more: str = "") -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + more)
     return path
 
@@ -365,6 +365,43 @@ def test_preference_training_starts_at_ln_2_and_is_not_done_twice(run: Run, trai
     assert "nothing to do" in run(*argv, "--steps", "1")[1]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert run(*argv, "--steps", "2")[0] == 2
+
+
+def test_losses_take_scores_from_the_data_and_say_when_there_are_none(run: Run, trained: Path, tmp_path: Path) -> None:
+    argv = ("--model", trained / "sft" / "model", "--steps", "1", "--out", "run")
+    code, out, err = run("train", "odpo", "--pairs", trained / "pairs.jsonl", *argv)
+    assert (code, out) == (3, "")
+    assert "expected a chosen_score" in err
+    assert "12 of 12 pairs (idx 0, 1" in err
+    scored = [{**row, "chosen_score": f"{i}.5", "rejected_score": i} for i, row in enumerate(ROWS)]
+    pairs = write_rows(tmp_path / "scored.jsonl", scored)
+    code, out, _ = run("train", "odpo", "--pairs", pairs, *argv, "--json")
+    assert code == 0
+    # −log σ(0 − log ½)
+    assert json.loads(out)["loss"] == pytest.approx(0.405465, abs=1e-5)
+    flags = ("--form", "distilled", "--eta", "2")
+    code, out, _ = run("train", "refined_dpo", "--pairs", pairs, *argv[:-1], "refined", *flags, "--json")
+    assert (code, json.loads(out)["loss"]) == (0, pytest.approx(1.0, abs=1e-4))
+    assert run("train", "refined_dpo", "--pairs", pairs, *argv[:-1], "other", "--form", "hard")[0] == 2
+
+
+def test_a_reference_is_computed_only_where_it_counts_and_losses_add_up(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    argv = ("--pairs", trained / "pairs.jsonl", "--model", trained / "sft" / "model", "--steps", "1", "--json")
+    losses = {}
+    for name in ("nll", "simpo", "dpo"):
+        code, out, _ = run("train", name, *argv, "--out", name, "--batch-size", "12")
+        assert code == 0
+        losses[name] = json.loads(out)["loss"]
+    assert not (tmp_path / "simpo" / "reference.sqlite").exists()
+    assert (tmp_path / "dpo" / "reference.sqlite").exists()
+    _, out, _ = run("train", "dpo", *argv, "--out", "both", "--batch-size", "12", "--plus", "0.2*nll")
+    assert json.loads(out)["loss"] == pytest.approx(losses["dpo"] + 0.2 * losses["nll"], abs=1e-4)
+    code, _, err = run("train", "dpo", *argv, "--out", "wrong", "--plus", "nlll")
+    assert code == 2
+    assert "unknown loss 'nlll'" in err
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_a_training_that_fails_gives_its_folder_back(run: Run, trained: Path, tmp_path: Path) -> None:

@@ -119,6 +119,21 @@ def test_a_name_with_settings_becomes_a_function() -> None:
     assert registry.bind(ranking, {"n": 4})(None) == "low 0.5 4"
 
 
+def test_a_sum_is_combined_where_that_is_defined() -> None:
+    registry: Registry = Registry("ranking", combine=lambda terms: lambda x: [(w, f(x)) for w, f in terms])
+    registry(ranking)
+    assert registry.bind("ranking:n=3 + -2*ranking:n=1,band=high")(None) == [(1, "low 0.5 3"), (-2, "high 0.5 1")]
+    assert registry.bind("0.5 * ranking:n=3")(None) == [(0.5, "low 0.5 3")]
+    assert registry.bind("ranking:n=3")(None) == "low 0.5 3"
+    for spec in ("ranking:n=3 + ", "ranking:n=3 +ranking:n=3", "many*ranking:n=3"):
+        with pytest.raises(UsageError):
+            registry.bind(spec)
+    plain: Registry = Registry("ranking")
+    plain(ranking)
+    with pytest.raises(UsageError, match=r"unknown ranking '2\*ranking'"):
+        plain.bind("2*ranking:n=3")
+
+
 @pytest.mark.parametrize(
     ("spec", "complaint"),
     [

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -41,6 +42,11 @@ def settings_model(function: Callable[..., Any]) -> type[BaseModel]:
 class Registry(Generic[F]):
     """Functions of one kind, by name.
 
+    Args:
+        kind: What its functions are, for messages.
+        combine: Makes one function of several and their weights, where that is defined: then a sum such as
+            `a:key=value + 0.2*b` names a function too.
+
     >>> loss = Registry("loss")
     >>> @loss
     ... def dpo(logps, *, beta: float = 0.1): ...
@@ -48,8 +54,9 @@ class Registry(Generic[F]):
     ['dpo']
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, combine: Callable[[Sequence[tuple[float, Any]]], F] | None = None) -> None:
         self.kind = kind
+        self.combine = combine
         self._functions: dict[str, F] = {}
 
     def __call__(self, function: F) -> F:
@@ -79,6 +86,11 @@ class Registry(Generic[F]):
         """
         if callable(spec):
             return functools.partial(spec, **(settings or {}))
+        if self.combine and ("*" in spec or " + " in spec):
+            return self.combine([(weight, self._bind_name(term, settings)) for weight, term in parse_sum(spec)])
+        return self._bind_name(spec, settings)
+
+    def _bind_name(self, spec: str, settings: Mapping[str, Any] | None) -> Callable[..., Any]:
         name, given = parse_spec(spec)
         function = self.get(name)
         given = {**given, **(settings or {})}
@@ -105,6 +117,22 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
             raise UsageError(f"expected key=value after {name}:, got {item!r}")
         settings[key.strip()] = yaml.safe_load(value)
     return name, settings
+
+
+def parse_sum(spec: str) -> list[tuple[float, str]]:
+    """Split a sum of weighted specs; plus signs stand between spaces, and a weight of 1 may be left out.
+
+    >>> parse_sum("dpo:beta=0.1 + 0.2*nll")
+    [(1.0, 'dpo:beta=0.1'), (0.2, 'nll')]
+    """
+    terms: list[tuple[float, str]] = []
+    for term in re.split(r"\s\+\s", spec):
+        weight, times, rest = term.partition("*")
+        try:
+            terms.append((float(weight), rest.strip()) if times else (1.0, term.strip()))
+        except ValueError:
+            raise UsageError(f"expected a number before * in {term!r}, got {weight!r}; write 0.2*nll") from None
+    return terms
 
 
 def read_settings(path: Path | str) -> dict[str, Any]:

@@ -144,3 +144,31 @@ def test_bad_settings_say_what_to_do(tokenizer, pair):
     endless = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer)
     with pytest.raises(UsageError, match="end-of-text token"):
         encode_pairs([pair], PLAIN, endless)
+
+
+@pytest.mark.parametrize(
+    ("column", "score"),
+    [
+        (4, 4.0),
+        (-0.5, -0.5),
+        ("4.5", 4.5),
+        (" -3 ", -3.0),
+        (True, 1.0),
+        (None, None),
+        ("", None),
+        ("good", None),
+        ("nan", None),
+        ("1e999", None),
+        (10**400, None),
+    ],
+    ids=lambda value: repr(value)[:8],
+)
+def test_scores_come_from_the_columns_of_that_name(tokenizer, column, score):
+    def pair(**meta):
+        return plain_pair(0, "Hi", "Hello.", "Go away, and then go on.", meta=meta)
+
+    for head in (None, 4):
+        (encoded,), _ = encode_pairs([pair(chosen_score=column, rejected_score=2)], PLAIN, tokenizer, answer_head=head)
+        assert (encoded.chosen_score, encoded.rejected_score) == (score, 2.0)
+    (without,), _ = encode_pairs([pair(score=1)], PLAIN, tokenizer)
+    assert (without.chosen_score, without.rejected_score) == (None, None)

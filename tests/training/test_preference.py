@@ -10,14 +10,17 @@ import torch
 from torch.multiprocessing.spawn import spawn
 
 from smidgen.data.tokens import EncodedPair
+from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel, load_language_model, save_language_model
 from smidgen.models.logprobs import AnswerLogps
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import LAYOUTS
 from smidgen.training.loop import Recipe
-from smidgen.training.losses import loss
+from smidgen.training.losses import MissingScores, log_ratio_difference, loss
 from smidgen.training.preference import (
+    check_objective,
     collate_pairs,
+    needs_reference,
     pair_logps,
     preference_objective,
     reference_logps,
@@ -226,3 +229,76 @@ def test_adapters_train_from_the_reference_and_fold_in(tiny: LanguageModel, tmp_
     tiny.model.load_state_dict(start)
     again = train_preference(tiny, pairs, reference, objective="dpo:beta=0.5", recipe=recipe, seed=0)
     assert [row["loss"] for row in again.rows] == [row["loss"] for row in log.rows]
+
+
+# Scores, from the pairs to the loss.
+
+
+def with_scores(pairs: list[EncodedPair], gap: float = 2.0) -> list[EncodedPair]:
+    return [replace(pair, chosen_score=pair.idx + gap, rejected_score=float(pair.idx)) for pair in pairs]
+
+
+def test_scores_reach_the_loss_beside_their_pairs(tiny: LanguageModel) -> None:
+    pairs = with_scores(made_pairs(5))
+    logps = pair_logps(AnswerLogps(tiny.model, "packed"), collate_pairs(pairs, None, layout="packed"))
+    assert logps.chosen_score is not None
+    assert logps.rejected_score is not None
+    assert logps.idx is not None
+    assert logps.chosen_score.tolist() == [2, 3, 4, 5, 6]
+    assert logps.rejected_score.tolist() == logps.idx.tolist() == [0, 1, 2, 3, 4]
+    assert logps.ref_chosen is None
+    one_lacks = [*pairs[:-1], replace(pairs[-1], chosen_score=None)]
+    logps = pair_logps(AnswerLogps(tiny.model, "packed"), collate_pairs(one_lacks, None, layout="packed"))
+    assert logps.chosen_score is None
+    assert logps.rejected_score is not None
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [20, 16384])
+def test_training_takes_scores_to_heart(tiny: LanguageModel, tmp_path: Path, micro_batch_tokens: int) -> None:
+    """Where the scores contradict the labels, refined DPO lowers the margins that DPO raises."""
+    pairs = made_pairs(8)
+    reference = reference_logps(tiny, pairs, ReferenceStore(tmp_path / "reference.sqlite"))
+    start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    recipe = Recipe(learning_rate=1e-3, steps=10, batch_size=4, micro_batch_tokens=micro_batch_tokens)
+    margins = []
+    for gap in (3.0, -3.0):
+        tiny.model.load_state_dict(start)
+        scored = with_scores(pairs, gap)
+        train_preference(tiny, scored, reference, objective="refined_dpo:beta=0.5", recipe=recipe, seed=0)
+        with torch.no_grad():
+            logps = pair_logps(AnswerLogps(tiny.model, "packed"), collate_pairs(scored, reference, layout="packed"))
+        margins.append(log_ratio_difference(logps).mean().item())
+    assert margins[0] > 1
+    assert margins[1] < -1
+
+
+@pytest.mark.parametrize("objective", ["odpo", "refined_dpo", "dpo + 0.1*odpo"])
+def test_missing_scores_are_named_before_anything_is_trained(tiny: LanguageModel, objective: str) -> None:
+    before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    pairs = [*with_scores(made_pairs(4)), *made_pairs(6)[4:]]
+    with pytest.raises(MissingScores, match=r"expected a chosen_score .* Add both .* 2 of 6 pairs \(idx 4, 5\)\."):
+        train_preference(tiny, pairs, None, objective=objective, recipe=Recipe(steps=1), seed=0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in tiny.model.state_dict().items())
+
+
+def test_pairs_and_settings_that_a_loss_cannot_take_are_named_at_once() -> None:
+    pairs = [*with_scores(made_pairs(3)), *with_scores(made_pairs(5), -1.0)[3:]]
+    with pytest.raises(InvalidData, match=r"2 of 5 pairs \(idx 3, 4\)"):
+        check_objective("odpo", pairs)
+    check_objective("odpo:unordered=swap", pairs)
+    with pytest.raises(UsageError, match="beta above 0"):
+        check_objective("dpo:beta=-1", pairs)
+
+
+def test_a_loss_of_the_policy_alone_trains_without_a_reference(tiny: LanguageModel) -> None:
+    pairs = made_pairs(8)
+    assert not any(needs_reference(name, pairs) for name in ("simpo", "orpo", "cpo", "nll", "simpo + 0.2*nll"))
+    assert all(needs_reference(name, with_scores(pairs)) for name in ("dpo", "odpo", "nll + 0.2*dpo"))
+    recipe = Recipe(learning_rate=1e-3, steps=1, batch_size=8)
+    first, last = (
+        train_preference(tiny, pairs, None, objective="simpo + 0.2*nll", recipe=r, seed=0).rows[-1]["loss"]
+        for r in (recipe, replace(recipe, steps=10))
+    )
+    assert last < 0.5 * first
+    with pytest.raises(ValueError, match="expected reference"):
+        train_preference(tiny, pairs, None, objective="dpo", recipe=recipe, seed=0)

@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 
 # Panels of a help page; those of the last two show in --help-all only.
 _NO_LIMIT = 1_000_000
-MAIN_PANELS = ("Commands", "Arguments", "Parameters", "Settings")
+MAIN_PANELS = ("Commands", "Arguments", "Parameters", "Loss", "Settings")
 RARE = Parameter(group=Group("Rare", sort_key=2))
 EVERYWHERE = Parameter(group=Group("Everywhere", sort_key=3))
 # For an argument that is a group: its fields become flags of their own, under their own names.
 FLAT = Parameter(name="*")
 # The same for the settings of another room, which knows nothing of help pages: only the common ones show by default.
 SETTINGS = Parameter(name="*", group=Group("Settings", sort_key=1))
+# The settings of one registered loss, few enough to show all.
+LOSS_SETTINGS = Parameter(name="*", group=Group("Loss", sort_key=0))
+NO_FLAG = Parameter(parse=False)
+# Commands that are many: a help page lists their names, --help-all what they do.
+LOSSES = Group("Preference losses", sort_key=1)
 COMMON_SETTINGS = {
-    "--beta",
     "--loss",
     "--learning-rate",
     "--batch-size",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from smidgen.cli.flags import COMMON_SETTINGS, MAIN_PANELS
+from smidgen.cli.flags import COMMON_SETTINGS, LOSSES, MAIN_PANELS
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel
@@ -38,7 +38,10 @@ class Help:
         title, entries = str(panel.title), panel.entries
         if title == "Settings" and not self.full:
             entries = [entry for entry in entries if COMMON_SETTINGS.intersection(entry.names)]
-        if entries and (self.full or title in MAIN_PANELS):
+        if title == LOSSES.name and not self.full:
+            names = textwrap.wrap("  ".join(entry.names[0] for entry in entries), _width(console) - 2)
+            _print(console, "", f"{title}:", *("  " + line for line in names))
+        elif entries and (self.full or title in MAIN_PANELS):
             _print(console, "", f"{title}:")
             labels = [_label(entry) for entry in entries]
             column = min(_MAX_COLUMN, max(map(len, labels)) + 2)

@@ -14,7 +14,20 @@ from cyclopts import App, Parameter
 from cyclopts.types import ExistingFile, PositiveInt
 from pydantic import BaseModel
 
-from smidgen.cli.flags import FLAT, RARE, SETTINGS, DryRun, Model, Out, PairData, Seed, flag_settings
+from smidgen.cli.flags import (
+    FLAT,
+    LOSS_SETTINGS,
+    LOSSES,
+    NO_FLAG,
+    RARE,
+    SETTINGS,
+    DryRun,
+    Model,
+    Out,
+    PairData,
+    Seed,
+    flag_settings,
+)
 from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.progress import training_progress
 from smidgen.data.checks import Quarantined
@@ -26,8 +39,8 @@ from smidgen.models.reference_store import ReferenceStore
 from smidgen.runs import write_text
 from smidgen.settings import settings_model, settings_yaml
 from smidgen.training.loop import Recipe, TrainingLog
-from smidgen.training.losses import Loss, loss
-from smidgen.training.preference import reference_logps, train_preference
+from smidgen.training.losses import Loss, combine, loss
+from smidgen.training.preference import check_objective, needs_reference, reference_logps, train_preference
 from smidgen.training.sft import SHAPES, new_language_model, train_language_model, train_on_answers
 
 app = App(name="train", help="Train a model: sft, dpo and other preference losses.")
@@ -124,23 +137,27 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
         model: Model,
         out: Out,
         loss_settings: BaseModel,
+        plus: Annotated[str, RARE, Parameter(metavar="LOSSES", help="Add weighted losses, such as 0.2*nll.")] = "",
         recipe: Annotated[Recipe, SETTINGS] = DEFAULT_RECIPE,
         seed: Seed = 0,
         dry_run: DryRun = False,
     ) -> Outcome:
         arguments = {"data": data, "model": model, "out": out, "loss": loss_settings}
-        arguments |= {"recipe": recipe, "seed": seed, "dry_run": dry_run}
-        objective = partial(function, **dict(loss_settings))
+        arguments |= {"plus": plus, "recipe": recipe, "seed": seed, "dry_run": dry_run}
+        own = partial(function, **dict(loss_settings))
+        objective = combine({own: 1.0, plus: 1.0}) if plus else own
 
         def job() -> Job:
             lm = load_language_model(model)
             prepared = data.prepared(lm.tokenizer, positions=lm.max_positions)
+            check_objective(objective, prepared.encoded)
             n_tokens = sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in prepared.encoded)
 
             def run(*, on_log: OnLog) -> TrainingLog:
-                store = ReferenceStore(out / "reference.sqlite")
-                reference = reference_logps(lm, prepared.encoded, store, dtype=recipe.dtype)
-                pairs = prepared.encoded
+                pairs, reference = prepared.encoded, None
+                if needs_reference(objective, pairs):
+                    store = ReferenceStore(out / "reference.sqlite")
+                    reference = reference_logps(lm, pairs, store, dtype=recipe.dtype)
                 return train_preference(
                     lm, pairs, reference, objective=objective, recipe=recipe, seed=seed, on_log=on_log
                 )
@@ -151,13 +168,13 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
 
     command.__name__ = name
     command.__doc__ = (inspect.getdoc(function) or name).split("\n\n")[0]
-    command.__annotations__["loss_settings"] = Annotated[settings, SETTINGS]
+    command.__annotations__["loss_settings"] = Annotated[settings, LOSS_SETTINGS if settings.model_fields else NO_FLAG]
     command.__kwdefaults__ = {**(command.__kwdefaults__ or {}), "loss_settings": settings()}
     return command
 
 
 for _loss in loss:
-    app.command(loss_command(_loss))
+    app.command(loss_command(_loss), name=_loss.__name__, group=LOSSES)
 
 
 def train_into(

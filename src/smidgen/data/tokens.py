@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 from smidgen.data.checks import Quarantined
 from smidgen.data.templates import Template
 from smidgen.errors import UsageError
-from smidgen.pairs import PreferencePair, messages_from
+from smidgen.pairs import PreferencePair, Scalar, messages_from
 
 TokenIds = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """A pair's token ids; answers end in end of text unless `answer_head` cut them."""
+    """A pair's token ids; answers end in end of text unless `answer_head` cut them.
+
+    Attributes:
+        chosen_score: An external reward of the chosen answer, from the data's column of this name; None without one.
+        rejected_score: The same of the rejected answer.
+    """
 
     idx: int
     prompt: TokenIds
     chosen: TokenIds
     rejected: TokenIds
+    chosen_score: float | None = field(default=None, kw_only=True)
+    rejected_score: float | None = field(default=None, kw_only=True)
 
 
 def encode_pairs(
@@ -58,11 +66,12 @@ def encode_pairs(
     encoded: list[EncodedPair] = []
     quarantined: list[Quarantined] = []
     for pair, prompt, *answers in zip(pairs, prompts, chosen, rejected, strict=True):
-        whole = EncodedPair(pair.idx, prompt, (*answers[0], eos), (*answers[1], eos))
+        scores = {name: _score(pair.meta.get(name)) for name in ("chosen_score", "rejected_score")}
+        whole = EncodedPair(pair.idx, prompt, (*answers[0], eos), (*answers[1], eos), **scores)
         long = max_length is None or _longest(whole) > max_length
         cut = whole
         if long and answer_head is not None:
-            cut = EncodedPair(pair.idx, prompt, whole.chosen[:answer_head], whole.rejected[:answer_head])
+            cut = replace(whole, chosen=whole.chosen[:answer_head], rejected=whole.rejected[:answer_head])
         if problem := _problem(cut, max_length, was_cut=cut != whole):
             quarantined.append(Quarantined(pair.source, pair.source_row + 1, pair.idx, *problem))
         else:
@@ -155,6 +164,15 @@ def _opening(tokenizer: Any) -> TokenIds:
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     length = next((i for i in range(len(with_special)) if with_special[i : i + len(bare)] == bare), 0)
     return tuple(with_special[:length])
+
+
+def _score(value: Scalar) -> float | None:
+    """A finite number, also from a table's text cell; None for anything else, which a loss that needs it refuses."""
+    try:
+        number = float("" if value is None else value)
+    except (ValueError, OverflowError):
+        return None
+    return number if isfinite(number) else None
 
 
 def _longest(pair: EncodedPair) -> int:

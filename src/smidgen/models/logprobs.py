@@ -57,7 +57,7 @@ class TokenLogps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairLogps:
-    """What a preference loss sees; scores, weight and group are [pairs] or None."""
+    """What a preference loss sees; scores, weight, group and idx (for messages) are [pairs] or None."""
 
     policy_chosen: TokenLogps
     policy_rejected: TokenLogps
@@ -67,6 +67,7 @@ class PairLogps:
     rejected_score: Tensor | None = None
     weight: Tensor | None = None
     group: Tensor | None = None
+    idx: Tensor | None = None
 
 
 class AnswerLogps(nn.Module):

@@ -27,7 +27,7 @@ from smidgen.study.records import StudyRecords
 from smidgen.study.search import Finalist, dev_levels, nominate, race, refine, tune_full
 from smidgen.study.study import Progress, Study
 from smidgen.study.trial import TrialContext
-from smidgen.training.preference import reference_logps
+from smidgen.training.preference import check_objective, reference_logps
 
 _DEFAULTS = StudySettings()
 # With 100 a class, a score of .40 lies within about .10 (Newcombe, 95 %).
@@ -112,6 +112,7 @@ def minimize(
         out=out,
     )
     settings.ladder(len(inputs.pairs))
+    check_objective(settings.loss, inputs.encoded)
     say(_counts(inputs))
     if (fewest := min(map(len, inputs.prompts["confirm"]))) < _FEW_PROMPTS:
         say(f"warning: {fewest} confirm prompts of a class can hardly carry a claim; at least {_FEW_PROMPTS} can.")

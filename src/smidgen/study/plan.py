@@ -19,7 +19,7 @@ class StudySettings:
     """Everything that is frozen before the first trial.
 
     Attributes:
-        loss: The preference loss with its settings, as `dpo:beta=0.1`.
+        loss: The preference loss with its settings, as `dpo:beta=0.1`; or a weighted sum, as `dpo + 0.2*nll`.
         recipe: How every model is trained; `epochs` counts passes of the run on all pairs.
         learning_rates: Tried on all pairs on dev; the best is frozen for every run. Empty: the recipe's own.
         subset_steps: A subset trains at least this share of the full run's steps, and never more than all of them.

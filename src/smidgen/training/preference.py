@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from smidgen.training.loop import (
     train,
     trainable,
 )
-from smidgen.training.losses import Loss, loss
+from smidgen.training.losses import Loss, MissingReference, MissingScores, loss
+from smidgen.training.losses.base import named
 
 # Chosen and rejected per-token log-probabilities of one pair under the reference.
 ReferenceLogps = tuple[np.ndarray, np.ndarray]
@@ -32,14 +33,30 @@ ReferenceLogps = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
-    """Pairs of one step: their rows (chosen before rejected), and the reference's values in the rows' order."""
+    """Pairs of one step: their rows (chosen before rejected), and the reference's values in the rows' order.
+
+    Attributes:
+        ref_values: None where the loss needs no reference.
+        chosen_score: External rewards of the chosen answers, [pairs]; None where any pair lacks one.
+        rejected_score: The same of the rejected answers.
+        idx: Of each pair, [pairs].
+    """
 
     rows: RowBatch
-    ref_values: Tensor
+    ref_values: Tensor | None
     weight: float
+    chosen_score: Tensor | None = None
+    rejected_score: Tensor | None = None
+    idx: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows.answer_mask) // 2
+
+    def to(self, device: torch.device) -> PairBatch:
+        """The same on `device`."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("rows", "weight")}
+        moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items() if value is not None}
+        return replace(self, rows=self.rows.to(device), **moved)
 
 
 def reference_logps(
@@ -56,27 +73,78 @@ def reference_logps(
     return [(chosen, rejected) for chosen, rejected in found]
 
 
-def collate_pairs(pairs: Sequence[EncodedPair], reference: Sequence[ReferenceLogps], *, layout: Layout) -> PairBatch:
-    """One batch of pairs with their reference values."""
+def collate_pairs(
+    pairs: Sequence[EncodedPair], reference: Sequence[ReferenceLogps] | None, *, layout: Layout
+) -> PairBatch:
+    """One batch of pairs with their reference values, if there are any."""
     rows = collate_rows([p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs], layout=layout)
-    values = torch.zeros(rows.answer_mask.shape)
-    values[rows.answer_mask] = torch.from_numpy(np.concatenate([v for both in reference for v in both]))
-    return PairBatch(rows, values, weight=len(pairs))
+    values = None
+    if reference is not None:
+        values = torch.zeros(rows.answer_mask.shape)
+        values[rows.answer_mask] = torch.from_numpy(np.concatenate([v for both in reference for v in both]))
+    return PairBatch(rows, values, weight=len(pairs), **_beside(pairs))
+
+
+def _beside(pairs: Sequence[EncodedPair]) -> dict[str, Tensor | None]:
+    """What a loss may take besides log-probabilities."""
+
+    def scores(values: Sequence[float | None]) -> Tensor | None:
+        known = [value for value in values if value is not None]
+        return torch.tensor(known) if len(known) == len(values) else None
+
+    return {
+        "chosen_score": scores([p.chosen_score for p in pairs]),
+        "rejected_score": scores([p.rejected_score for p in pairs]),
+        "idx": torch.tensor([p.idx for p in pairs]),
+    }
+
+
+def check_objective(objective: str | Loss, pairs: Sequence[EncodedPair]) -> None:
+    """Raise what a loss has to say against its settings or the pairs' scores, before any model has run.
+
+    Raises:
+        UsageError: Unknown loss or setting, or one out of range.
+        InvalidData: Scores that the loss needs and the pairs lack, or that it cannot take.
+    """
+    bound, logps = loss.bind(objective), _made_up(pairs)
+    try:
+        bound(logps)
+    except MissingScores as error:
+        lacking = torch.tensor([p.chosen_score is None or p.rejected_score is None for p in pairs])
+        raise MissingScores(f"{error} Without are {named(logps, lacking)}.") from None
+
+
+def needs_reference(objective: str | Loss, pairs: Sequence[EncodedPair]) -> bool:
+    """Whether a loss asks for a reference; found by giving it none."""
+    try:
+        loss.bind(objective)(replace(_made_up(pairs), ref_chosen=None, ref_rejected=None))
+    except MissingReference:
+        return True
+    return False
+
+
+def _made_up(pairs: Sequence[EncodedPair]) -> PairLogps:
+    """The scores of these pairs beside log-probabilities that are all the same, of one token an answer."""
+    alike = TokenLogps(torch.full((len(pairs), 1), -1.0), torch.ones(len(pairs), 1, dtype=torch.bool))
+    return PairLogps(policy_chosen=alike, policy_rejected=alike, ref_chosen=alike, ref_rejected=alike, **_beside(pairs))
 
 
 def pair_logps(scorer: nn.Module, batch: PairBatch) -> PairLogps:
     """Policy log-probabilities of a batch beside its stored reference's."""
-    policy = scorer(batch.rows)
-    ref = batch.ref_values.to(policy.values.device)
+    policy: TokenLogps = scorer(batch.rows)
+    reference = None if batch.ref_values is None else replace(policy, values=batch.ref_values.to(policy.values.device))
 
-    def every_second(values: Tensor, start: int) -> TokenLogps:
-        return TokenLogps(values[start::2], policy.mask[start::2])
+    def every_second(logps: TokenLogps, start: int) -> TokenLogps:
+        return TokenLogps(logps.values[start::2], logps.mask[start::2])
 
     return PairLogps(
-        policy_chosen=every_second(policy.values, 0),
-        policy_rejected=every_second(policy.values, 1),
-        ref_chosen=every_second(ref, 0),
-        ref_rejected=every_second(ref, 1),
+        policy_chosen=every_second(policy, 0),
+        policy_rejected=every_second(policy, 1),
+        ref_chosen=None if reference is None else every_second(reference, 0),
+        ref_rejected=None if reference is None else every_second(reference, 1),
+        chosen_score=batch.chosen_score,
+        rejected_score=batch.rejected_score,
+        idx=batch.idx,
     )
 
 
@@ -93,7 +161,7 @@ def preference_objective(loss_function: Callable[[PairLogps], Tensor]) -> Object
 def train_preference(
     lm: LanguageModel,
     pairs: Sequence[EncodedPair],
-    reference: Sequence[ReferenceLogps],
+    reference: Sequence[ReferenceLogps] | None,
     *,
     objective: str | Loss = "dpo",
     recipe: Recipe,
@@ -105,14 +173,18 @@ def train_preference(
 
     Args:
         pairs: At least one.
-        reference: Per-token values for each of `pairs`, from the model that `lm` starts as.
-        objective: A registered loss with settings (`"dpo:beta=0.1"`), or a loss itself.
+        reference: Per-token values for each of `pairs`, from the model that `lm` starts as; None for a loss that
+            needs none.
+        objective: A registered loss with settings (`"dpo:beta=0.1"`), a sum of such (`"dpo + 0.2*nll"`), or a loss
+            itself.
         seed: Decides the order of the pairs; nothing else is random.
 
     Raises:
-        UsageError: Unknown loss or setting.
+        UsageError: Unknown loss or setting, or one out of range.
+        InvalidData: Scores that the loss needs and the pairs lack, or that it cannot take.
     """
     bound = loss.bind(objective)
+    check_objective(bound, pairs)
     layout = layout or find_layout(lm.model)
 
     steps = recipe.total_steps(len(pairs))
@@ -124,8 +196,8 @@ def train_preference(
             yield step_parts(examples, lengths, recipe, one_batch)
 
     def one_batch(part: list[int]) -> PairBatch:
-        one = collate_pairs([pairs[i] for i in part], [reference[i] for i in part], layout=layout)
-        return replace(one, rows=one.rows.to(lm.device), ref_values=one.ref_values.to(lm.device))
+        values = None if reference is None else [reference[i] for i in part]
+        return collate_pairs([pairs[i] for i in part], values, layout=layout).to(lm.device)
 
     scorer = AnswerLogps(lm.model, layout)
     with trainable(lm, recipe, seed):
