@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
 
-from smidgen.errors import UsageError
+from smidgen.errors import InvalidData, UsageError
 from smidgen.selection.features import Features
 from smidgen.selection.selectors import Selection, selector, top
 from smidgen.settings import settings_model
@@ -27,10 +28,16 @@ def choices(function: Callable[..., Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(finite, values, strict=True))
 
 
+# Selectors that rank with another one.
+COMPOSED = [
+    (selector.get("ches_filter"), {"keep": 0.7, "then": "contrast"}),
+    (selector.get("ches_filter"), {"then": "stratified:by=kind;then=length"}),
+    (selector.get("stratified"), {"by": "length", "then": "margin_band:band=low;signed=false"}),
+    (selector.get("stratified"), {"by": "kind", "then": "facility_location"}),
+]
 CASES = [
     pytest.param(function, settings, id=f"{function.__name__}-{'-'.join(map(str, settings.values()))}")
-    for function in selector
-    for settings in choices(function)
+    for function, settings in [*((f, settings) for f in selector for settings in choices(f)), *COMPOSED]
 ]
 
 
@@ -55,7 +62,44 @@ def random_features(seed: int = 0, n: int = 120) -> Features:
     vectors = np.abs(rng.normal(size=(n, 384))).astype(np.float32)
     vectors[n // 2 :] = vectors[: n - n // 2]
     columns["text_vector"] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    for name in ("ches", "external_margin"):
+        columns[name] = rng.integers(-4, 5, n).astype(np.float64)
+    for name in ("harmful", "harmless"):
+        columns[f"similarity_{name}"] = rng.integers(-10, 11, n) / 10
+        columns[f"nearest_{name}"] = rng.integers(0, 7, n)
+    for name in ("hidden_vector", "prompt_vector"):
+        vectors = rng.normal(size=(n, 80)).astype(np.float32)
+        vectors[n // 2 :] = vectors[: n - n // 2]
+        columns[name] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return Features(rng.permutation(3 * n)[:n].astype(np.int64), columns)
+
+
+class Watched(dict):
+    """Columns that remember which of them were asked for."""
+
+    def __init__(self, columns: Mapping[str, np.ndarray]) -> None:
+        super().__init__(columns)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+def columns_read(function: Callable, settings: Mapping, features: Features) -> set[str]:
+    watched = Watched(features.columns)
+    function(Features(features.idx, watched), 3, **settings)
+    return watched.read
+
+
+def assert_lawful(function: Callable, settings: Mapping, features: Features) -> None:
+    """What holds of any features, those with nothing to choose from too."""
+    selection = function(features, 3, **settings)
+    assert sorted(selection.order) == sorted(features.idx[selection.eligible])
+    assert np.isfinite(selection.scores).all()
+    assert len(selection.reasons) == len(features)
+    backwards = function(features.take(np.arange(len(features))[::-1]), 3, **settings)
+    np.testing.assert_array_equal(backwards.order, selection.order)
 
 
 @pytest.mark.parametrize(("function", "settings"), CASES)
@@ -101,17 +145,39 @@ class TestEverySelector:
 
     def test_reads_only_features_never_a_label(self, function: Callable, settings: Mapping) -> None:
         features = random_features()
-        read: set[str] = set()
-
-        class Watched(dict):
-            def __getitem__(self, name: str) -> np.ndarray:
-                read.add(name)
-                return super().__getitem__(name)
-
         labels = {name: np.arange(len(features)) for name in ("truth", "kind", "meta", "source")}
-        function(Features(features.idx, Watched({**features.columns, **labels})), 3, **settings)
+        read = columns_read(function, settings, Features(features.idx, {**features.columns, **labels}))
         assert not read & labels.keys()
         assert read <= features.columns.keys()
+
+    def test_a_column_that_is_the_same_everywhere(self, function: Callable, settings: Mapping) -> None:
+        features = random_features()
+        for name in columns_read(function, settings, features):
+            constant = np.repeat(features.columns[name][:1], len(features), axis=0)
+            assert_lawful(function, settings, Features(features.idx, {**features.columns, name: constant}))
+
+    def test_all_pairs_copies_of_one(self, function: Callable, settings: Mapping) -> None:
+        features = random_features()
+        for row in range(8):
+            copies = features.take(np.array([row])).columns
+            columns = {name: np.repeat(values, len(features), axis=0) for name, values in copies.items()}
+            assert_lawful(function, settings, Features(features.idx, columns))
+
+    def test_a_single_pair(self, function: Callable, settings: Mapping) -> None:
+        for row in range(8):
+            assert_lawful(function, settings, random_features().take(np.array([row])))
+
+    def test_what_is_no_number_is_refused_by_name(self, function: Callable, settings: Mapping) -> None:
+        features = random_features()
+        for name in columns_read(function, settings, features):
+            values = features.columns[name]
+            if values.dtype.kind != "f":
+                continue
+            for bad in (np.nan, -np.inf):
+                broken = values.copy()
+                broken[[3, 50, 51]] = bad
+                with pytest.raises(InvalidData, match=rf"'{name}'.*finite.*in 3 of 120 rows\. Leave"):
+                    function(Features(features.idx, {**features.columns, name: broken}), 3, **settings)
 
 
 def test_the_laws_can_fail() -> None:
@@ -138,5 +204,11 @@ def test_a_budget_beyond_the_eligible_says_how_many_there_are(budget: int) -> No
 
 
 def test_an_unknown_selector_lists_the_known() -> None:
-    with pytest.raises(UsageError, match="contrast, contrast_cover, length, margin_band, random, random_in_pool"):
+    with pytest.raises(UsageError, match=", ".join(selector.names())):
         selector.get("best")
+
+
+def test_the_page_on_selectors_has_a_row_for_each() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "selectors.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip(" `") for line in page.splitlines() if line.startswith("|")]
+    assert sorted(rows[2:]) == selector.names()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ ENCODED = [
 ]
 
 
-def features_of(pairs: PairTable = PAIRS, **rest: tuple) -> Features:
+def features_of(pairs: PairTable = PAIRS, **rest: Any) -> Features:
     return compute_features(pairs, ENCODED, pattern_lists=LISTS, harmfulness=np.array([0.9, 0.1, 0.5]), **rest)
 
 

@@ -68,11 +68,23 @@ class Features:
         return len(self.idx)
 
     def column(self, name: str) -> np.ndarray:
-        """The column of this name; UsageError, listing the columns there are, where it is missing."""
+        """The column of this name.
+
+        Raises:
+            UsageError: No such column; the message lists those there are.
+            InvalidData: Values that are no finite numbers; the message says in how many rows.
+        """
         if name not in self.columns:
-            hint = " Give --aligned, a model to compare with." if name.startswith("aligned_") else ""
-            raise UsageError(f"no feature {name!r}; these exist: {', '.join(sorted(self.columns))}.{hint}")
-        return self.columns[name]
+            remedy = "Give --aligned, a model to compare with." if name.startswith("aligned_") else "Measure again."
+            raise UsageError(f"no feature {name!r}; these exist: {', '.join(sorted(self.columns))}. {remedy}")
+        values = self.columns[name]
+        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+            n_bad = np.count_nonzero(~finite.reshape(len(values), -1).all(axis=1))
+            raise InvalidData(
+                f"feature {name!r}: expected finite numbers, got NaN or infinity in {n_bad} of {len(values)} rows. "
+                "Leave these pairs out, or measure the features again."
+            )
+        return values
 
     def take(self, rows: np.ndarray) -> Features:
         """The features of these rows (positions or a mask), in the order given."""
@@ -87,6 +99,7 @@ def compute_features(
     harmfulness: np.ndarray,
     ref_logps: tuple[np.ndarray, np.ndarray] | None = None,
     aligned_logps: tuple[np.ndarray, np.ndarray] | None = None,
+    hidden: Mapping[str, np.ndarray] | None = None,
 ) -> Features:
     """Columns for every pair, in the order of `pairs`.
 
@@ -97,6 +110,7 @@ def compute_features(
         harmfulness: Of each pair's prompt, 0 to 1, [n].
         ref_logps: Summed log-probabilities of the chosen and the rejected answers under the reference, nats, [n] each.
         aligned_logps: The same under an aligned model.
+        hidden: What `representations.hidden_columns` tells from hidden states, [n, ...] each.
 
     Raises:
         ValueError: `encoded` is not these pairs in this order.
@@ -124,7 +138,7 @@ def compute_features(
     for model, logps in (("ref", ref_logps), ("aligned", aligned_logps)):
         if logps is not None:
             columns[f"{model}_chosen_logps"], columns[f"{model}_rejected_logps"] = map(np.asarray, logps)
-    return Features(np.array(pairs.idxs, dtype=np.int64), columns)
+    return Features(np.array(pairs.idxs, dtype=np.int64), {**columns, **(hidden or {})})
 
 
 def logps_columns(lm: LanguageModel, encoded: Sequence[EncodedPair]) -> tuple[np.ndarray, np.ndarray]:

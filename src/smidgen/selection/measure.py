@@ -10,12 +10,13 @@ import numpy as np
 from smidgen.data.templates import Template
 from smidgen.data.tokens import EncodedPair, encode_prompts
 from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
-from smidgen.models.hidden import pooled_hidden
+from smidgen.models.hidden import pair_states, pooled_hidden, prompt_states
 from smidgen.models.load import LanguageModel
 from smidgen.pairs import PairTable
 from smidgen.selection.features import Features, compute_features, logps_columns
 from smidgen.selection.harmfulness import fit_harmfulness, prompt_harmfulness
 from smidgen.selection.kinds import kind_of
+from smidgen.selection.representations import hidden_columns
 
 
 def measure_features(
@@ -36,7 +37,7 @@ def measure_features(
         pairs: Checked pairs.
         encoded: The same, in the same order.
         template: Writes the prompts.
-        harmful: Dev prompts that ask for harm, to fit the classifier of prompts on.
+        harmful: Dev prompts that ask for harm, to fit the classifier of prompts on and to compare prompts with.
         harmless: Dev prompts that do not.
         ref_logps: Summed log-probabilities of the chosen and the rejected answers under `lm`, nats, [n] each, where
             they are stored already; computed where None.
@@ -46,20 +47,23 @@ def measure_features(
         The features, and the classifier's accuracy on the dev prompts (leave-one-out).
     """
 
-    def hidden(prompts: Sequence[str]) -> np.ndarray:
-        return pooled_hidden(lm, encode_prompts(prompts, template, lm.tokenizer))
+    def tokens(prompts: Sequence[str]) -> list[tuple[int, ...]]:
+        return encode_prompts(prompts, template, lm.tokenizer)
 
-    classifier = fit_harmfulness(harmful, harmless, hidden_harmful=hidden(harmful), hidden_harmless=hidden(harmless))
+    dev = tokens(harmful), tokens(harmless)
+    hidden_harmful, hidden_harmless = (pooled_hidden(lm, prompts) for prompts in dev)
+    classifier = fit_harmfulness(harmful, harmless, hidden_harmful=hidden_harmful, hidden_harmless=hidden_harmless)
     asked = [pair.prompt[-1].content for pair in pairs]
+    states = pair_states(lm, [pair.prompt for pair in encoded], [(pair.chosen, pair.rejected) for pair in encoded])
     features = compute_features(
         pairs,
         encoded,
         pattern_lists=load_pattern_lists(SHIPPED),
-        harmfulness=prompt_harmfulness(classifier, asked, hidden(asked)),
+        harmfulness=prompt_harmfulness(classifier, asked, pooled_hidden(lm, tokens(asked))),
         ref_logps=ref_logps or logps_columns(lm, encoded),
         aligned_logps=logps_columns(aligned, encoded) if aligned else None,
+        hidden=hidden_columns(states, *(prompt_states(lm, prompts) for prompts in dev)),
     )
-    return features, classifier.accuracy
     return features, classifier.accuracy
 
 

@@ -53,6 +53,17 @@ def top(selection: Selection, budget: int) -> np.ndarray:
     return selection.order[:budget]
 
 
+def inner_ranking(spec: str) -> Selector:
+    """The selector that another one ranks with: `name` or `name:key=value;key=value`.
+
+    A semicolon stands between its settings, since a comma ends the outer selector's setting.
+
+    Raises:
+        UsageError: An unknown selector or setting.
+    """
+    return selector.bind(spec.replace(";", ","))
+
+
 def random_keys(idx: np.ndarray, seed: int) -> np.ndarray:
     """A random number in [0, 1) for each pair that depends on (seed, idx) alone, so row order never matters.
 
@@ -67,6 +78,12 @@ def _splitmix64(state: np.ndarray) -> np.ndarray:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
+
+
+def rows_of(idx: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The rows at which the `wanted` idx stand; each of them is in `idx`."""
+    by_idx = np.argsort(idx)
+    return by_idx[np.searchsorted(idx, wanted, sorter=by_idx)]
 
 
 def rank_all(features: Features, seed: int, scores: np.ndarray, reasons: Sequence[str]) -> Selection:

@@ -24,7 +24,12 @@ def contrast(features: Features, seed: int, *, refuse_share: float = 0.5) -> Sel
 
     Source: maximal marginal relevance, Carbonell and Goldstein 1998, as a product instead of a sum.
     """
-    return two_sided(features, seed, spread_out, refuse_share=refuse_share, how="clear and unlike those before it")
+    vectors = features.column("text_vector")
+
+    def rank_pool(rows: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        return spread_out(vectors[rows], confidence, keys)
+
+    return two_sided(features, seed, rank_pool, refuse_share=refuse_share, how="clear and unlike those before it")
 
 
 def spread_out(vectors: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
-
 import numpy as np
 
 from smidgen.selection.features import Features
 from smidgen.selection.selectors.base import Selection, selector
+from smidgen.selection.selectors.lazy_greedy import lazy_greedy
 from smidgen.selection.selectors.two_sided import two_sided
 
 
@@ -24,9 +23,14 @@ def contrast_cover(features: Features, seed: int, *, refuse_share: float = 0.5) 
     Returns:
         Scores are the confidence: agreement of the pattern lists times certainty about the prompt.
 
-    Source: greedy on a submodular function, Nemhauser, Wolsey and Fisher 1978; lazy evaluation, Minoux 1978.
+    Source: greedy on a submodular function, Nemhauser, Wolsey and Fisher 1978.
     """
-    return two_sided(features, seed, cover, refuse_share=refuse_share, how="stands for pairs not yet covered")
+    vectors = features.column("text_vector")
+
+    def rank_pool(rows: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        return cover(vectors[rows], confidence, keys)
+
+    return two_sided(features, seed, rank_pool, refuse_share=refuse_share, how="stands for pairs not yet covered")
 
 
 def cover(vectors: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -36,16 +40,10 @@ def cover(vectors: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.n
     def reach(i: int) -> np.ndarray:
         return confidence[i] * np.clip(vectors @ vectors[i], 0, 1)
 
-    # A gain only falls as more is covered, so a stale one is an upper bound: re-evaluate the top until it stays on top.
-    queue = [(-float(reach(i).sum()), float(keys[i]), i, 0) for i in range(len(keys))]
-    heapq.heapify(queue)
-    order: list[int] = []
-    while queue:
-        _, key, i, evaluated_at = heapq.heappop(queue)
-        if evaluated_at == len(order):
-            order.append(i)
-            covered = np.maximum(covered, reach(i))
-        else:
-            gain = float(np.maximum(reach(i) - covered, 0).sum())
-            heapq.heappush(queue, (-gain, key, i, len(order)))
-    return np.array(order, dtype=np.int64)
+    def gain(i: int) -> float:
+        return float(np.maximum(reach(i) - covered, 0).sum())
+
+    def take(i: int) -> None:
+        np.maximum(covered, reach(i), out=covered)
+
+    return lazy_greedy([gain(i) for i in range(len(keys))], gain, take, keys)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from smidgen.selection.features import Features
+from smidgen.selection.margins import implicit_margin
 from smidgen.selection.selectors.base import Selection, rank_all, selector
 
 
@@ -35,14 +36,10 @@ def margin_band(
 
     Source: difficulty-based selection sorts the signed h upwards; the published results disagree on the best band.
     """
-    ratios = {}
-    for side in ("chosen", "rejected"):
-        aligned, ref = features.column(f"aligned_{side}_logps"), features.column(f"ref_{side}_logps")
-        ratios[side] = (aligned - ref) / (features.column(f"{side}_tokens") if per_token else 1)
-    h = ratios["chosen"] - ratios["rejected"]
+    h = implicit_margin(features, per_token=per_token)
     margins = h if signed else np.abs(h)
     distance = {"low": margins, "high": -margins, "middle": np.abs(margins - np.median(margins))}[band]
     unit = "nats a token" if per_token else "nats"
     kind = "margin" if signed else "size of margin"
     reasons = [f"{kind} {value:.3g} {unit}, {band} band first" for value in margins]
-    return rank_all(features, seed, -distance.astype(np.float64), reasons)
+    return rank_all(features, seed, -distance, reasons)

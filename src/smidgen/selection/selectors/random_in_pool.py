@@ -22,6 +22,6 @@ def random_in_pool(features: Features, seed: int, *, refuse_share: float = 0.5) 
     return two_sided(features, seed, _shuffled, refuse_share=refuse_share, how="drawn at random from the pool")
 
 
-def _shuffled(vectors: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    del vectors, confidence
+def _shuffled(rows: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    del rows, confidence
     return np.argsort(keys, kind="stable")

@@ -1,4 +1,4 @@
-"""What the contrast selectors share: two pools of opposite lessons, interleaved so that every prefix holds the quota.
+"""What selectors with pools share: two pools of opposite lessons, interleaved so that every prefix holds the quota.
 
 Pairs that only teach refusing make a model refuse everything; the other pool teaches where to stop. Inverted pairs
 are in neither.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -16,8 +17,27 @@ from smidgen.selection.features import Features
 from smidgen.selection.kinds import ANSWERING, INVERTED, REFUSAL, kinds
 from smidgen.selection.selectors.base import Selection, random_keys
 
-# (text vectors [m, d], confidence [m], random keys [m]) of one pool -> positions in that pool, best first.
+# (rows of the features [m], confidence [m], random keys [m]) of one pool -> positions in that pool, best first.
+# Rows come in the order of idx, so that sums are added up in the same order whatever the order of the features.
 PoolRanker = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Pools = Literal["two_sided", "all"]
+
+
+def ranked_in(
+    pools: Pools, features: Features, seed: int, rank_pool: PoolRanker, *, refuse_share: float, how: str
+) -> Selection:
+    """Rank within the two pools of `two_sided`, or all pairs as one pool, whatever they teach.
+
+    Returns:
+        Scores are those of `two_sided`; for "all", minus the place in the order.
+    """
+    if pools == "two_sided":
+        return two_sided(features, seed, rank_pool, refuse_share=refuse_share, how=how)
+    rows = np.argsort(features.idx)
+    order = rows[rank_pool(rows, np.ones(len(rows)), random_keys(features.idx, seed)[rows])]
+    scores = np.empty(len(features))
+    scores[order] = -np.arange(len(order))
+    return Selection(features.idx[order], np.ones(len(features), dtype=bool), scores, [how] * len(features))
 
 
 def two_sided(features: Features, seed: int, rank_pool: PoolRanker, *, refuse_share: float, how: str) -> Selection:
@@ -38,13 +58,12 @@ def two_sided(features: Features, seed: int, rank_pool: PoolRanker, *, refuse_sh
     if not 0 <= refuse_share <= 1:
         raise UsageError(f"expected refuse_share from 0 to 1, got {refuse_share}; 0.5 keeps both lessons equal.")
     kind, confidence = kinds(features), contrast_confidence(features)
-    keys, vectors = random_keys(features.idx, seed), features.column("text_vector")
+    keys = random_keys(features.idx, seed)
     pools = []
     for name in (REFUSAL, ANSWERING):
         rows = np.flatnonzero(kind == name)
-        # In the order of idx, so that sums are added up in the same order whatever the order of rows.
         rows = rows[np.argsort(features.idx[rows])]
-        pools.append(rows[rank_pool(vectors[rows], confidence[rows], keys[rows])] if len(rows) else rows)
+        pools.append(rows[rank_pool(rows, confidence[rows], keys[rows])] if len(rows) else rows)
     order = interleave(*pools, first_share=refuse_share)
     eligible = np.zeros(len(features), dtype=bool)
     eligible[order] = True

@@ -1,0 +1,78 @@
+"""Pairs that pin down every direction of a space best: a D-optimal design."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from smidgen.errors import UsageError
+from smidgen.selection.features import Features
+from smidgen.selection.representations import project, unit
+from smidgen.selection.selectors.base import Selection, selector
+from smidgen.selection.selectors.two_sided import Pools, ranked_in
+
+DIMENSIONS = 64
+
+
+@selector
+def d_optimal(
+    features: Features,
+    seed: int,
+    *,
+    vectors: Literal["text_vector", "hidden_vector", "prompt_vector"] = "hidden_vector",
+    pools: Pools = "two_sided",
+    refuse_share: float = 0.5,
+    ridge: float = 1.0,
+) -> Selection:
+    """Greedy order by log det(ridge * I + sum_{i taken} x_i x_i'); ties in random order.
+
+    x is the vector on at most 64 fixed random directions, scaled to length 1 again.
+
+    Args:
+        vectors: Which vectors.
+        pools: "two_sided" keeps a quota of pairs that teach refusing and pairs that teach answering, each ordered
+            by themselves; "all" orders all pairs, whatever they teach.
+        refuse_share: Share of pairs that teach refusing, in every prefix, 0 to 1; of no effect with pools=all.
+        ridge: How much every direction is known already; small values spread the first pairs out more. Positive.
+
+    Raises:
+        UsageError: A ridge that is not positive, or a share outside 0 to 1.
+
+    Source: D-optimality, Wald 1943; greedy on it, Nemhauser, Wolsey and Fisher 1978 (it is submodular).
+    """
+    if ridge <= 0:
+        raise UsageError(f"expected a positive ridge, got {ridge}; 1 is the weight of one pair in every direction.")
+    columns = features.column(vectors)
+
+    def rank_pool(rows: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        del confidence
+        x = unit(project(columns[rows].astype(np.float64), DIMENSIONS))
+        return spread_in_all_directions(x, keys, ridge=ridge)
+
+    how = f"adds directions that those before it lack, by {vectors}"
+    return ranked_in(pools, features, seed, rank_pool, refuse_share=refuse_share, how=how)
+
+
+def spread_in_all_directions(x: np.ndarray, keys: np.ndarray, *, ridge: float) -> np.ndarray:
+    """Greedy log-determinant order of the rows of x [m, d] float64, positions [m].
+
+    With A the matrix so far, x adds log(1 + x' A^-1 x); A^-1 and all x' A^-1 x follow from one step to the next by
+    rank-one updates (Sherman and Morrison 1950), so a step costs m * d.
+    """
+    inverse = np.eye(x.shape[1]) / ridge
+    x, leverage = x.copy(), (x**2).sum(axis=1) / ridge
+    rows, order = np.arange(len(x)), []
+    while len(rows):
+        # Equal rows differ in the last bits by now.
+        ties = np.flatnonzero(leverage >= leverage.max() * (1 - 1e-9))
+        best = ties[np.argmin(keys[rows[ties]])]
+        order.append(rows[best])
+        direction = inverse @ x[best]
+        scale = 1 + leverage[best]
+        inverse -= np.outer(direction, direction) / scale
+        leverage = np.maximum(leverage - (x @ direction) ** 2 / scale, 0)
+        for part in (rows, x, leverage):
+            part[best] = part[-1]  # the last row left takes the place of the one taken
+        rows, x, leverage = rows[:-1], x[:-1], leverage[:-1]
+    return np.array(order, dtype=np.int64)
