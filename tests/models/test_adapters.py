@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from smidgen.errors import UsageError
 from smidgen.models.adapters import adapted
 from smidgen.models.load import LanguageModel, language_model
 from smidgen.models.logprobs import score_answers
@@ -55,3 +56,8 @@ def test_after_an_error_the_adapter_is_gone(lm: LanguageModel) -> None:
     with adapted(lm, rank=3):
         pass
     np.testing.assert_allclose(scores(lm), before, atol=1e-6)
+
+
+def test_a_rank_above_the_narrowest_layer_is_refused(lm: LanguageModel) -> None:
+    with pytest.raises(UsageError, match="lora_rank of at most"), adapted(lm, rank=100_000):
+        pass

@@ -111,6 +111,7 @@ def test_total_steps() -> None:
         ({"learning_rate": float("nan")}, "expected learning_rate above 0, got nan"),
         ({"micro_batch_tokens": 0}, "expected micro_batch_tokens above 0"),
         ({"lora_rank": -1}, "expected lora_rank of at least 0, got -1"),
+        ({"lora_alpha": 16.0}, "expected a lora_rank with lora_alpha 16"),
     ],
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, float], message: str) -> None:

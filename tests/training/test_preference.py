@@ -185,7 +185,7 @@ def trained(lm: LanguageModel, start: dict[str, torch.Tensor], folder: Path, rec
 def test_what_saves_memory_changes_no_weight(tiny: LanguageModel, tmp_path: Path, change: dict[str, Any]) -> None:
     """SGD-like: few steps, since Adam divides rounding errors of vanishing gradients by themselves."""
     start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
-    plain = Recipe(learning_rate=1e-4, steps=4, batch_size=5)
+    plain = Recipe(learning_rate=1e-4, steps=4, batch_size=5, dtype="float32")
     expected = trained(tiny, start, tmp_path, plain)
     found = trained(tiny, start, tmp_path, replace(plain, **change))
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
@@ -195,7 +195,7 @@ def test_what_saves_memory_changes_no_weight(tiny: LanguageModel, tmp_path: Path
 
 def test_two_processes_end_with_the_weights_and_the_log_of_one(tiny: LanguageModel, tmp_path: Path) -> None:
     start = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
-    recipe = Recipe(learning_rate=1e-4, steps=4, batch_size=5, micro_batch_tokens=20)
+    recipe = Recipe(learning_rate=1e-4, steps=4, batch_size=5, micro_batch_tokens=20, dtype="float32")
     save_language_model(tiny, tmp_path / "model", card="")
     expected = trained(tiny, start, tmp_path, recipe)
     spawn(_one_of_two, args=(tmp_path, recipe), nprocs=2)

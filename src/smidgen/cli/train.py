@@ -45,7 +45,7 @@ from smidgen.training.sft import SHAPES, new_language_model, train_language_mode
 
 app = App(name="train", help="Train a model: sft, dpo and other preference losses.")
 
-DEFAULT_RECIPE = Recipe(dtype="auto")
+DEFAULT_RECIPE = Recipe()
 OnLog = Callable[[dict[str, float]], None]
 
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from smidgen.errors import UsageError
 from smidgen.models.load import LanguageModel
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def adapted(lm: LanguageModel, *, rank: int, alpha: float | None = None, seed: i
         alpha: The adapter's output is scaled by alpha / rank; twice the rank where None.
         seed: Of the first factor; the second starts at 0, so the model starts as it was.
 
+    Raises:
+        UsageError: A rank above the narrowest layer's width, which would have more weights than the layers.
+
     Yields:
         The wrapped model; inside its `disable_adapter()`, `lm` is the reference.
 
@@ -37,14 +41,17 @@ def adapted(lm: LanguageModel, *, rank: int, alpha: float | None = None, seed: i
     """
     from peft import LoraConfig, get_peft_model  # here, since few runs need it and it takes seconds to load
 
-    kinds = [type(m) for m in lm.model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
+    layers = [m for m in lm.model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
+    narrowest = min(min(cast(Tensor, layer.weight).shape) for layer in layers)
+    if rank > narrowest:
+        raise UsageError(f"expected a lora_rank of at most {narrowest}, the model's narrowest layer; got {rank}.")
     config = LoraConfig(
         r=rank,
         lora_alpha=cast(int, 2 * rank if alpha is None else alpha),
         target_modules="all-linear",
         lora_dropout=0.0,
         # GPT-2's layers keep their weights the other way round.
-        fan_in_fan_out=nn.Linear not in kinds[:1],
+        fan_in_fan_out=not isinstance(layers[0], nn.Linear),
     )
     trainable = [p for p in lm.model.parameters() if p.requires_grad]
     with torch.random.fork_rng(devices=[]):

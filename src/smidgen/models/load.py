@@ -124,14 +124,18 @@ def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 @contextmanager
 def checkpointed(model: PreTrainedModel) -> Iterator[None]:
     """Inside, layers keep only their inputs and are computed again in the backward pass."""
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    # transformers 5.23 renamed the two; older ones know the second name only.
+    newer = hasattr(model, "activation_checkpointing_enable")
+    enable = model.activation_checkpointing_enable if newer else model.gradient_checkpointing_enable
+    disable = model.activation_checkpointing_disable if newer else model.gradient_checkpointing_disable
+    enable({"use_reentrant": False})
     # Layers are only checkpointed in training mode, which changes nothing else: dropout is off for good.
     model.train()
     try:
         yield
     finally:
         model.eval()
-        model.gradient_checkpointing_disable()
+        disable()
 
 
 def fingerprint(model: torch.nn.Module) -> str:

@@ -40,7 +40,8 @@ class Recipe:
         warmup_steps: Linear rise of the learning rate from 0.
         max_grad_norm: Gradients are scaled down to this norm.
         dtype: Of the computation; weights and optimiser stay float32, and float16 has its losses scaled. "auto" takes
-            what the device is fastest in: bfloat16, float16 on a GPU without it, float32 on a processor without it.
+            what the device is fastest in: bfloat16, float16 on a GPU without it, float32 on a processor without it
+            (where float16 is slowest of all).
         micro_batch_tokens: A step with more tokens is computed in parts, its gradients added up.
         gradient_checkpointing: Keep each layer's input only and compute the layer again in the backward pass.
         lora_rank: Train low-rank adapters of this rank and fold them in at the end; 0 trains all weights.
@@ -58,7 +59,7 @@ class Recipe:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
     max_grad_norm: float = 1.0
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     micro_batch_tokens: int = 16384
     gradient_checkpointing: bool = False
     lora_rank: int = 0
@@ -73,6 +74,8 @@ class Recipe:
             value = getattr(self, name)
             if not value >= 0:
                 raise UsageError(f"expected {name} of at least 0, got {value}; leave it out for its default.")
+        if self.lora_alpha is not None and not self.lora_rank:
+            raise UsageError(f"expected a lora_rank with lora_alpha {self.lora_alpha}, got 0; give both or neither.")
 
     def total_steps(self, n_examples: int) -> int:
         """Optimiser steps on `n_examples`, at least one."""
