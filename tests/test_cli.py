@@ -250,8 +250,10 @@ def test_a_defect_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_ctrl_c_ends_in_a_sentence() -> None:
     script = (
-        "import sys, time, smidgen.cli.prepare as module\n"
+        "import signal, sys, time, smidgen.cli.prepare as module\n"
         "from smidgen.cli import main\n"
+        # A job in the background of a shell is started deaf to SIGINT, and so would this one be.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait():\n    print('started', flush=True); time.sleep(60)\n"
         "module.prepare = wait\n"
         "sys.exit(main(['prepare']))\n"
