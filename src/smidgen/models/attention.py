@@ -203,7 +203,7 @@ def _plain(
 
 
 class _Blocks(torch.autograd.Function):
-    """As `_plain`, with the softmax's weights kept in the computing type and a backward of five products a block."""
+    """As `_plain`, with the softmax's weights kept in the computing type and a backward of four products a block."""
 
     @staticmethod
     def forward(
