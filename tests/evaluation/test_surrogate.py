@@ -1,11 +1,13 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from smidgen.data.templates import Template
 from smidgen.data.tokens import encode_prompts
@@ -15,10 +17,12 @@ from smidgen.evaluation.surrogate import (
     correlation,
     encode_openings,
     logit_of_log,
+    opening_gradient,
     openings_from,
     prefix_free,
     refusal_opening_logits,
 )
+from smidgen.models.load import LanguageModel
 
 TOKENS = st.lists(st.tuples(*[st.integers(0, 2)] * 3).flatmap(lambda t: st.sampled_from([t, t[:1], t[:2]])), min_size=1)
 
@@ -114,3 +118,25 @@ def test_correlation_says_nothing_of_too_few_trials_or_constant_numbers(pair):
     found = correlation(*pair)
     assert (found.spearman, found.pearson) == (None, None)
     assert found.as_dict()["n"] == len(pair[0])
+
+
+def test_its_probability_form_and_gradient_equal_differences(tiny: LanguageModel) -> None:
+    lm = replace(tiny, model=tiny.model.double())
+    harmful, harmless, openings = [(5, 6, 7), (8, 9)], [(10, 11, 12), (13,), (14, 15)], [(3, 4), (5,), (3, 6, 7)]
+    value, gradient = opening_gradient(lm, harmful, harmless, openings, batch_tokens=20)
+
+    def plain() -> float:
+        rates = [expit(refusal_opening_logits(lm, prompts, openings)).mean() for prompts in (harmful, harmless)]
+        return float(rates[0] - rates[1])
+
+    assert value == pytest.approx(plain(), abs=1e-6)
+    step = 1e-4
+    for name, parameter in lm.model.named_parameters():
+        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2), dtype=parameter.dtype)
+        ends = []
+        for move in (step, -2 * step):
+            parameter.data.add_(move * direction)
+            ends.append(opening_gradient(lm, harmful, harmless, openings)[0])
+        parameter.data.add_(step * direction)
+        expected = (ends[0] - ends[1]) / (2 * step)
+        assert (gradient[name] * direction).sum().item() == pytest.approx(expected, rel=1e-2, abs=1e-6), name

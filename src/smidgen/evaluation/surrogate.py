@@ -12,13 +12,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import logsumexp
 from scipy.stats import rankdata
+from torch import Tensor
 
 from smidgen.data.templates import Template
 from smidgen.errors import InvalidData
 from smidgen.models.load import LanguageModel
-from smidgen.models.logprobs import score_answers
+from smidgen.models.logprobs import AnswerLogps, find_layout, score_answers
+from smidgen.models.rows import collate_rows, row_lengths, token_budget_batches
 from smidgen.pairs import messages_from
 
 TokenIds = tuple[int, ...]
@@ -126,6 +129,45 @@ def refusal_opening_logits(
     scored = score_answers(lm, prompts, [events] * len(prompts), batch_tokens=batch_tokens)
     logps = np.array([[tokens.sum(dtype=np.float64) for tokens in answers] for answers in scored])
     return logit_of_log(np.asarray(logsumexp(logps, axis=1)))
+
+
+def opening_gradient(
+    lm: LanguageModel,
+    harmful: Sequence[TokenIds],
+    harmless: Sequence[TokenIds],
+    openings: Sequence[TokenIds],
+    *,
+    batch_tokens: int = 8192,
+) -> tuple[float, dict[str, Tensor]]:
+    """Mean probability of opening a refusal on harmful prompts minus that on harmless ones, and its gradient.
+
+    The probability, unlike its logit, no longer rewards what is refused already, as the generated score does not.
+
+    Args:
+        lm: The model.
+        harmful: Token ids, each ending where the answer begins; at least one.
+        harmless: The same.
+        openings: Token ids as `encode_openings` gives them; those opened by another one are left out.
+        batch_tokens: Most tokens of a batch.
+
+    Returns:
+        The value, -1 to 1, and its gradient by parameter name.
+    """
+    events = prefix_free(openings)
+    prompts = [*harmful, *harmless]
+    shares = [1 / len(harmful)] * len(harmful) + [-1 / len(harmless)] * len(harmless)
+    scorer = AnswerLogps(lm.model, find_layout(lm.model))
+    parameters = {name: p for name, p in lm.model.named_parameters() if p.requires_grad}
+    value, gradient = 0.0, {name: torch.zeros_like(p) for name, p in parameters.items()}
+    lengths = row_lengths(prompts, [events] * len(prompts))
+    for batch in token_budget_batches(lengths, batch_tokens, padded=scorer.layout != "packed"):
+        rows = collate_rows([prompts[i] for i in batch], [events] * len(batch), layout=scorer.layout).to(lm.device)
+        opened = scorer(rows).sum().view(len(batch), len(events)).logsumexp(1).exp()
+        part = opened @ torch.tensor([shares[i] for i in batch], dtype=opened.dtype, device=opened.device)
+        value += part.item()
+        for total, found in zip(gradient.values(), torch.autograd.grad(part, [*parameters.values()]), strict=True):
+            total += found
+    return value, gradient
 
 
 def logit_of_log(log_p: np.ndarray) -> np.ndarray:

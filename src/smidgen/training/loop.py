@@ -205,7 +205,7 @@ def train(
     optimizer = torch.optim.AdamW(
         parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=device.type in ("cpu", "cuda")
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_scale(step, steps, recipe))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_scale(step, steps, recipe))
     scaler = torch.amp.GradScaler(device.type, enabled=computing_dtype(recipe.dtype, device) == "float16")
     runner = DistributedDataParallel(model) if dist.is_initialized() else model
     log = TrainingLog()
@@ -275,7 +275,8 @@ def _log_row(step: int, loss: Tensor, examples: int, tokens: int, seconds: float
     }
 
 
-def _learning_rate_scale(step: int, steps: int, recipe: Recipe) -> float:
+def learning_rate_scale(step: int, steps: int, recipe: Recipe) -> float:
+    """What the recipe's learning rate is multiplied by in a step, counted from 0."""
     if step < recipe.warmup_steps:
         return (step + 1) / recipe.warmup_steps
     done = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)

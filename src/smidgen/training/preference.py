@@ -131,7 +131,11 @@ def _made_up(pairs: Sequence[EncodedPair]) -> PairLogps:
 
 def pair_logps(scorer: nn.Module, batch: PairBatch) -> PairLogps:
     """Policy log-probabilities of a batch beside its stored reference's."""
-    policy: TokenLogps = scorer(batch.rows)
+    return logps_beside(scorer(batch.rows), batch)
+
+
+def logps_beside(policy: TokenLogps, batch: PairBatch) -> PairLogps:
+    """The policy's log-probabilities of a batch's rows, sorted into pairs, beside the stored reference's."""
     reference = None if batch.ref_values is None else replace(policy, values=batch.ref_values.to(policy.values.device))
 
     def every_second(logps: TokenLogps, start: int) -> TokenLogps:
