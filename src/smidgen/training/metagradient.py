@@ -2,7 +2,8 @@
 
 The run is AdamW as the loop does it, in float32 on the twice differentiable path, over batches drawn as for any run.
 A step's loss is the sum of weight * loss over its pairs, divided by how many members it has; members weigh 1.
-Candidates are drawn beside them and weigh 0: they change nothing, and their derivative says what adding them would.
+Candidates stand beside them in a few steps and weigh 0: they change nothing, and their derivative says what adding
+them would. All stand in the same steps, since what a pair does depends on how far the run has come.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import find_layout, functional_logps
 from smidgen.models.rows import Layout
-from smidgen.training.loop import Recipe, draw_batches, learning_rate_scale
+from smidgen.training.loop import Recipe, draw_batches, learning_rate_scale, split_by_tokens
 from smidgen.training.losses import Loss, loss
 from smidgen.training.preference import PairBatch, ReferenceLogps, collate_pairs, logps_beside
 
@@ -38,8 +39,9 @@ class Metagradients:
     Attributes:
         target: The target's value after the run.
         per_draw: Derivative of the target with respect to a pair's weight, divided by how often the pair was drawn, so
-            that members and candidates compare; float64 [pairs], in the order of the pairs. 0 where never drawn.
-        draws: How often, int64 [pairs].
+            that members and candidates compare; float64 [pairs], in the order of the pairs. 0 where never drawn. A
+            candidate is new to the run and a member is not, so a candidate's is mostly the larger.
+        draws: How often, int64 [pairs]; a candidate's is the number of looks.
     """
 
     target: float
@@ -66,7 +68,7 @@ def metagradients(
     objective: str | Loss = "dpo",
     recipe: Recipe,
     seed: int,
-    candidates_per_step: int = 16,
+    looks: int = 4,
     smoothing: float = 1e-9,
     layout: Layout | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
@@ -83,9 +85,10 @@ def metagradients(
         members: Positions in `pairs` of those the run trains on, at least one; all others are candidates.
         objective: A paired loss.
         recipe: Its steps should be few: the cost of one is about that of eight ordinary ones in float32. Adapters,
-            micro-batches, checkpointing and computing types are not taken from it.
+            checkpointing and computing types are not taken from it.
         seed: Decides the order of the pairs.
-        candidates_per_step: How many candidates are looked at in each step; they take turns.
+        looks: In how many steps, evenly spread, candidates stand beside the members; a pair costs about three
+            forward passes in each.
         smoothing: Added to Adam's second moment under the root, in squared units of a gradient. Without it the
             derivative of a weight that has hardly ever had a gradient is without bound.
         on_step: Called with the steps done and their total: forwards once each, backwards once each.
@@ -97,9 +100,7 @@ def metagradients(
     smoothed root); Maclaurin, Duvenaud and Adams 2015, arXiv:1502.03492.
     """
     layout = layout or find_layout(lm.model)
-    run = _Run(
-        lm, pairs, reference, loss.bind(objective), recipe, seed, members, candidates_per_step, smoothing, layout
-    )
+    run = _Run(lm, pairs, reference, loss.bind(objective), recipe, seed, members, looks, smoothing, layout)
     stride = max(1, math.isqrt(run.steps))
     total = 2 * run.steps
     state, kept = run.start(), {}
@@ -142,7 +143,7 @@ class _Run:
         recipe: Recipe,
         seed: int,
         members: Sequence[int],
-        candidates_per_step: int,
+        looks: int,
         smoothing: float,
         layout: Layout,
     ) -> None:
@@ -151,17 +152,17 @@ class _Run:
         self.parameters = {name: p for name, p in lm.model.named_parameters() if p.requires_grad}
         self.steps = recipe.total_steps(len(members))
         inside = set(members)
-        others = [i for i in range(len(pairs)) if i not in inside]
-        self.batches = self._drawn(list(members), recipe.batch_size, seed)
-        self.candidates: list[list[int]] = [[] for _ in range(self.steps)]
-        if others and candidates_per_step:
-            self.candidates = self._drawn(others, candidates_per_step, seed)
-
-    def _drawn(self, positions: list[int], size: int, seed: int) -> list[list[int]]:
-        found = [self.pairs[i] for i in positions]
-        lengths = [len(p.prompt) + len(p.chosen) + len(p.rejected) for p in found]
-        drawn = draw_batches([p.idx for p in found], lengths, batch_size=size, steps=self.steps, seed=seed)
-        return [[positions[i] for i in batch] for batch in drawn]
+        self.candidates = [i for i in range(len(pairs)) if i not in inside]
+        self.looks = {int((look + 0.5) * self.steps / looks) for look in range(looks)}
+        self.lengths = [len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs]
+        drawn = draw_batches(
+            [pairs[i].idx for i in members],
+            [self.lengths[i] for i in members],
+            batch_size=recipe.batch_size,
+            steps=self.steps,
+            seed=seed,
+        )
+        self.batches = [[members[i] for i in batch] for batch in drawn]
 
     def start(self) -> _State:
         weights = torch.cat([p.detach().reshape(-1) for p in self.parameters.values()])
@@ -192,11 +193,11 @@ class _Run:
             [after.weights, after.first, after.second], leaves, [adjoint.weights, adjoint.first, adjoint.second]
         )
         through, by_share = torch.autograd.grad(gradient, (weights, shares), direct[3])
-        derivatives = by_share.tolist()
-        if self.candidates[step]:
-            slopes = self._along(state.weights.detach(), direct[3], self.candidates[step])
-            derivatives += (slopes / len(shares)).tolist()
-        found = list(zip([*self.batches[step], *self.candidates[step]], derivatives, strict=True))
+        found = list(zip(self.batches[step], by_share.tolist(), strict=True))
+        if step in self.looks:
+            for part in split_by_tokens(self.candidates, self.lengths, self.recipe.micro_batch_tokens):
+                slopes = self._along(state.weights.detach(), direct[3], part) / len(shares)
+                found += zip(part, slopes.tolist(), strict=True)
         return _State(direct[0] + through, direct[1], direct[2]), found
 
     def _along(self, weights: Tensor, direction: Tensor, positions: Sequence[int]) -> Tensor:
