@@ -12,13 +12,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from scipy.special import logsumexp
 from scipy.stats import rankdata
+from torch import Tensor
 
 from smidgen.data.templates import Template
 from smidgen.errors import InvalidData
 from smidgen.models.load import LanguageModel
-from smidgen.models.logprobs import score_answers
+from smidgen.models.logprobs import AnswerLogps, find_layout, score_answers
+from smidgen.models.rows import collate_rows, row_lengths, token_budget_batches
+from smidgen.models.weight_space import flat_gradient
 from smidgen.pairs import messages_from
 
 TokenIds = tuple[int, ...]
@@ -126,6 +131,36 @@ def refusal_opening_logits(
     scored = score_answers(lm, prompts, [events] * len(prompts), batch_tokens=batch_tokens)
     logps = np.array([[tokens.sum(dtype=np.float64) for tokens in answers] for answers in scored])
     return logit_of_log(np.asarray(logsumexp(logps, axis=1)))
+
+
+def refusal_opening_gradient(
+    lm: LanguageModel,
+    prompts: Sequence[TokenIds],
+    openings: Sequence[TokenIds],
+    *,
+    batch_tokens: int = 8192,
+) -> Float[Tensor, " weights"]:
+    """Gradient by all weights of the mean of `refusal_opening_logits` over prompts, float32, nats a unit of weight.
+
+    Args:
+        prompts: At least one; see `refusal_opening_logits`.
+
+    Raises:
+        ValueError: No prompt.
+    """
+    if not prompts:
+        raise ValueError("expected prompts to take the mean over, got none; give at least one.")
+    events = prefix_free(openings)
+    scorer = AnswerLogps(lm.model, find_layout(lm.model))
+    answers = [events] * len(prompts)
+    total = torch.zeros((), device=lm.device)
+    for part in token_budget_batches(row_lengths(prompts, answers), batch_tokens, padded=scorer.layout != "packed"):
+        rows = collate_rows([prompts[i] for i in part], [events] * len(part), layout=scorer.layout).to(lm.device)
+        log_p = scorer(rows).sum().view(len(part), len(events)).logsumexp(1).clamp(_LOWEST_LOG_P, _HIGHEST_LOG_P)
+        # Both branches of `logit_of_log` are finite within the limits, so neither spoils the other's gradient.
+        log_rest = torch.where(log_p > -np.log(2), (-log_p.expm1()).log(), (-log_p.exp()).log1p())
+        total = total + flat_gradient((log_p - log_rest).sum(), lm.model)
+    return total / len(prompts)
 
 
 def logit_of_log(log_p: np.ndarray) -> np.ndarray:
