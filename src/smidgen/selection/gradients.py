@@ -135,11 +135,11 @@ def less_checkpoints(
     prepared = []
     for checkpoint in checkpoints:
         with at_weights(lm.model, checkpoint.weights):
-            directions = [
+            refusing, over_refusing = (
                 torch.nn.functional.normalize(refusal_opening_gradient(lm, prompts, openings), dim=0)
                 for prompts in (harmful, harmless)
-            ]
-        prepared.append(LessCheckpoint(checkpoint, *directions, checkpoint.learning_rate / total))
+            )
+        prepared.append(LessCheckpoint(checkpoint, refusing, over_refusing, checkpoint.learning_rate / total))
     return prepared
 
 
