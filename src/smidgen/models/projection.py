@@ -2,10 +2,11 @@
 
 The gradient of a layer's weight is a sum over tokens, G = sum_t d_t x_t', of what goes in and of how the loss changes
 with what comes out. Both sides are projected token by token, so P' G Q costs hardly more than the backward pass that
-finds d; inner products survive, on average exactly.
+finds d. Its numbers are then added up, with random signs, in as many places as are wanted. Inner products survive, on
+average exactly. The first stage alone would have to be narrow, and a narrow one errs most on gradients of few tokens.
 
 Source: Johnson and Lindenstrauss 1984; TRAK, Park et al. 2023, arXiv:2303.14186; two-sided for linear layers: LoGra,
-Choe et al. 2024, arXiv:2405.13954.
+Choe et al. 2024, arXiv:2405.13954; signed sums: Charikar, Chen and Farach-Colton 2002 (count sketch).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -29,31 +30,38 @@ from smidgen.models.rows import RowBatch
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """Of one layer: random directions of its outputs and of its inputs."""
+    """Of one layer.
+
+    Attributes:
+        outputs: Random directions of its outputs, P.
+        inputs: Random directions of its inputs, Q.
+        places: Where each number of P' G Q is added, row by row.
+        signs: What it is multiplied by first.
+    """
 
     outputs: Float[Tensor, "outputs k_outputs"]
     inputs: Float[Tensor, "inputs k_inputs"]
+    places: Int[Tensor, " k_outputs*k_inputs"]
+    signs: Float[Tensor, " k_outputs*k_inputs"]
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Factors by the name of the layer; a projected gradient is its layers' k_outputs * k_inputs numbers in a row."""
+    """Factors by the name of the layer, and how many numbers a projected gradient has."""
 
     layers: Mapping[str, Factors]
-
-    @property
-    def dimensions(self) -> int:
-        return sum(f.outputs.shape[1] * f.inputs.shape[1] for f in self.layers.values())
+    dimensions: int
 
     def of_weights(self, model: nn.Module, gradient: Mapping[str, Tensor]) -> Float[Tensor, " dimensions"]:
         """A direction in weight space, tensors by the names of parameters, projected as gradients of tokens are."""
-        parts = []
+        found = next(iter(gradient.values())).new_zeros(self.dimensions)
         for name, factors in self.layers.items():
             weight = gradient[f"{name}.weight"]
             if isinstance(model.get_submodule(name), Conv1D):
                 weight = weight.t()  # GPT-2's layers keep their weights the other way round
-            parts.append((factors.outputs.t() @ weight @ factors.inputs).flatten())
-        return torch.cat(parts)
+            inner = factors.outputs.t() @ weight @ factors.inputs
+            found.index_add_(0, factors.places, inner.flatten() * factors.signs)
+        return found
 
 
 @dataclass(slots=True)
@@ -74,51 +82,51 @@ class LayerPasses:
             losses: Of the forward pass; the i-th depends on the i-th group's tokens alone.
             tokens: Where each group's tokens lie, counted through the rows.
         """
-        factors = self.projection.layers
-        shapes = {name: (len(tokens), f.outputs.shape[1], f.inputs.shape[1]) for name, f in factors.items()}
-        found = {name: losses.new_zeros(shape) for name, shape in shapes.items()}
+        found = losses.new_zeros(len(tokens), self.projection.dimensions)
         slopes = torch.autograd.grad(losses.sum(), self.outputs, allow_unused=True)
         for name, inputs, slope in zip(self.names, self.inputs, slopes, strict=True):
-            if slope is not None:
-                outputs = slope.reshape(-1, slope.shape[-1]) @ factors[name].outputs
-                for group, own in enumerate(tokens):
-                    found[name][group] += outputs[own].t() @ inputs[own]
-        return torch.cat([part.flatten(1) for part in found.values()], dim=1)
+            if slope is None:
+                continue
+            factors = self.projection.layers[name]
+            outputs = slope.reshape(-1, slope.shape[-1]) @ factors.outputs
+            inner = torch.stack([(outputs[own].t() @ inputs[own]).flatten() for own in tokens])
+            found.index_add_(1, factors.places, inner * factors.signs)
+        return found
 
 
 def random_projection(
-    model: PreTrainedModel, *, dimensions: int = 4096, blocks: int | None = None, seed: int = 0
+    model: PreTrainedModel, *, dimensions: int = 4096, blocks: int | None = None, side: int = 64, seed: int = 0
 ) -> Projection:
     """Factors of the model's linear layers, the head left out; the same for the same names, shapes and seed.
 
-    Each factor is orthonormal, scaled so that inner products are kept on average: exactly, where a layer has no more
-    dimensions than its share. All layers get an equal share.
-
     Args:
-        dimensions: At most so many numbers a gradient, at least one a layer.
+        dimensions: Numbers a projected gradient has; fewer where the first stage leaves no more.
         blocks: Only the layers of the last so many transformer blocks; None for all layers.
-        seed: Of the random directions.
+        side: Most directions of a layer's inputs, and of its outputs, in the first stage. They are orthonormal but for
+            a factor, so a stage as wide as the layer loses nothing.
+        seed: Of all that is random.
 
     Raises:
-        UsageError: Fewer dimensions than layers, or no such blocks.
+        UsageError: No dimensions, no directions, or no such blocks.
     """
-    names = _linear_layers(model, blocks)
-    side = math.isqrt(dimensions // len(names))
-    if not side:
-        raise UsageError(
-            f"expected at least one dimension for each of {len(names)} layers, got {dimensions}; give more, or blocks."
-        )
-    layers = {}
-    for name in names:
-        layer = model.get_submodule(name)
-        shape = cast(Tensor, layer.weight).shape
-        n_inputs, n_outputs = shape if isinstance(layer, Conv1D) else reversed(shape)
+    if dimensions < 1 or side < 1:
+        raise UsageError(f"expected at least 1 dimension and 1 a side, got {dimensions} and {side}; give 4096 and 64.")
+    shapes = {name: _shape(model.get_submodule(name)) for name in _linear_layers(model, blocks)}
+    sizes = [min(side, n_outputs) * min(side, n_inputs) for n_outputs, n_inputs in shapes.values()]
+    kept = sum(sizes) <= dimensions
+    layers, start = {}, 0
+    for (name, widths), size in zip(shapes.items(), sizes, strict=True):
+        key = f"{seed}/{name}"
         outputs, inputs = (
-            _directions(f"{seed}/{name}/{what}", width, min(side, width)).to(model.device)
-            for what, width in (("outputs", n_outputs), ("inputs", n_inputs))
+            _directions(_generator(f"{key}/{what}"), width, min(side, width))
+            for what, width in zip(("outputs", "inputs"), widths, strict=True)
         )
-        layers[name] = Factors(outputs, inputs)
-    return Projection(layers)
+        generator = _generator(f"{key}/sums")
+        places = torch.arange(start, start + size) if kept else torch.randint(dimensions, (size,), generator=generator)
+        signs = torch.ones(size) if kept else torch.randint(2, (size,), generator=generator) * 2.0 - 1.0
+        layers[name] = Factors(*(tensor.to(model.device) for tensor in (outputs, inputs, places, signs)))
+        start += size
+    return Projection(layers, start if kept else dimensions)
 
 
 @contextmanager
@@ -164,8 +172,17 @@ def _linear_layers(model: PreTrainedModel, blocks: int | None) -> list[str]:
     return [name for name in names if name.startswith(last)]
 
 
-def _directions(key: str, width: int, n: int) -> Float[Tensor, "width n"]:
+def _shape(layer: nn.Module) -> tuple[int, int]:
+    """Widths of outputs and inputs."""
+    first, second = cast(Tensor, layer.weight).shape
+    return (second, first) if isinstance(layer, Conv1D) else (first, second)
+
+
+def _generator(key: str) -> torch.Generator:
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "little"))
+
+
+def _directions(generator: torch.Generator, width: int, n: int) -> Float[Tensor, "width n"]:
     """Orthonormal random directions, times sqrt(width / n)."""
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "little")
-    drawn = torch.randn(width, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    drawn = torch.randn(width, n, generator=generator, dtype=torch.float64)
     return (torch.linalg.qr(drawn).Q * math.sqrt(width / n)).float()
