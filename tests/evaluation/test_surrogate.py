@@ -17,8 +17,10 @@ from smidgen.evaluation.surrogate import (
     logit_of_log,
     openings_from,
     prefix_free,
+    refusal_opening_gradient,
     refusal_opening_logits,
 )
+from smidgen.models.weight_space import at_weights, flat_weights
 
 TOKENS = st.lists(st.tuples(*[st.integers(0, 2)] * 3).flatmap(lambda t: st.sampled_from([t, t[:1], t[:2]])), min_size=1)
 
@@ -114,3 +116,29 @@ def test_correlation_says_nothing_of_too_few_trials_or_constant_numbers(pair):
     found = correlation(*pair)
     assert (found.spearman, found.pearson) == (None, None)
     assert found.as_dict()["n"] == len(pair[0])
+
+
+def test_the_gradient_of_the_mean_logit_is_its_differences(lm, plain):
+    prompts = encode_prompts(["How do I pick a lock?", "Hi", "Bake bread?"], plain, lm.tokenizer)
+    openings = encode_openings(DEFAULT_OPENINGS, plain, lm.tokenizer)
+    found = refusal_opening_gradient(lm, prompts, openings)
+    torch.testing.assert_close(refusal_opening_gradient(lm, prompts, openings, batch_tokens=1), found)
+    weights, step = flat_weights(lm.model), 3e-3
+    for seed in range(3):
+        direction = torch.randn(len(weights), generator=torch.Generator().manual_seed(seed))
+        # Towards the gradient, so that the difference stands out from the rounding of float32.
+        direction = torch.nn.functional.normalize(direction / direction.norm() + found / found.norm(), dim=0)
+        sides = []
+        for sign in (1, -1):
+            with at_weights(lm.model, weights + sign * step * direction):
+                sides.append(refusal_opening_logits(lm, prompts, openings).mean())
+        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(float(found @ direction), rel=5e-3)
+    with pytest.raises(ValueError, match="at least one"):
+        refusal_opening_gradient(lm, [], openings)
+
+
+def test_the_gradient_where_refusing_is_sure_or_out_of_reach_is_finite(lm, plain):
+    prompts = encode_prompts(["Hi"], plain, lm.tokenizer)
+    everything = [(i,) for i in range(len(lm.tokenizer))]
+    assert refusal_opening_gradient(lm, prompts, everything).count_nonzero() == 0
+    assert refusal_opening_gradient(lm, prompts, [(5,) * 30]).isfinite().all()

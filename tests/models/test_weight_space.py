@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from smidgen.models.load import LanguageModel
-from smidgen.models.weight_space import at_weights, by_name, flat_gradient, flat_weights, set_weights
+from smidgen.models.weight_space import at_weights, by_name, dot, flat_gradient, flat_weights, length, set_weights, unit
 
 
 def test_there_and_back(tiny: LanguageModel) -> None:
@@ -36,3 +36,12 @@ def test_the_gradient_of_half_the_squared_weights_is_the_weights(tiny: LanguageM
 def test_a_vector_of_another_model_is_refused(tiny: LanguageModel) -> None:
     with pytest.raises(ValueError, match="got 3"):
         by_name(tiny.model, torch.zeros(3))
+
+
+def test_products_and_lengths_of_millions_are_those_of_doubles() -> None:
+    one = torch.rand(3_000_001, generator=torch.Generator().manual_seed(0))
+    other = one + 1
+    assert dot(one, other) == pytest.approx(float(one.double() @ other.double()), rel=2e-6)
+    assert length(one) == pytest.approx(float(one.double().norm()), rel=2e-6)
+    assert length(unit(one)) == pytest.approx(1, rel=2e-6)
+    assert unit(torch.zeros(3)).tolist() == [0, 0, 0]

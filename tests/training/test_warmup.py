@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -86,18 +88,15 @@ def test_with_all_pairs_the_last_checkpoint_is_the_trained_model(tiny: LanguageM
     reference = read(tiny, pairs)
     found = warm_up(tiny, pairs, reference, recipe=RECIPE, seed=1, share=1.0, checkpoints=3)
     # The order of drawing does not matter to training, which draws its own from each idx.
-    train_preference(tiny, pairs, reference, recipe=Recipe(**{**vars_of(RECIPE), "epochs": 3.0}), seed=1)
+    train_preference(tiny, pairs, reference, recipe=replace(RECIPE, epochs=3.0), seed=1)
     torch.testing.assert_close(found[-1].weights, flat_weights(tiny.model), atol=1e-6, rtol=0)
-
-
-def vars_of(recipe: Recipe) -> dict:
-    return {name: getattr(recipe, name) for name in recipe.__dataclass_fields__}
 
 
 def test_what_cannot_be_is_refused(tiny: LanguageModel) -> None:
     pairs = made_pairs(4)
     reference = read(tiny, pairs)
-    for settings in ({"share": 0.0}, {"share": 1.5}, {"checkpoints": 0}):
+    wrong: list[dict[str, Any]] = [{"share": 0.0}, {"share": 1.5}, {"checkpoints": 0}]
+    for settings in wrong:
         with pytest.raises(UsageError, match="share above 0"):
             warm_up(tiny, pairs, reference, recipe=RECIPE, seed=0, **settings)
     with pytest.raises(UsageError, match="lora_rank 2"):

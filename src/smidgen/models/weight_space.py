@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+_BLOCK_WEIGHTS = 1 << 16
 
 
 def flat(tensors: Sequence[Tensor]) -> Float[Tensor, " weights"]:
@@ -25,6 +28,22 @@ def flat_gradient(loss: Float[Tensor, ""], model: nn.Module) -> Float[Tensor, " 
     parameters = list(model.parameters())
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return flat([torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)])
+
+
+def dot(one: Float[Tensor, " weights"], other: Float[Tensor, " weights"]) -> float:
+    """Inner product; added up in blocks, since float32 sums of millions lose their fourth digit."""
+    parts = zip(one.split(_BLOCK_WEIGHTS), other.split(_BLOCK_WEIGHTS), strict=True)
+    return float(torch.stack([a @ b for a, b in parts]).double().sum())
+
+
+def length(vector: Float[Tensor, " weights"]) -> float:
+    """Euclidean."""
+    return math.sqrt(dot(vector, vector))
+
+
+def unit(vector: Float[Tensor, " weights"]) -> Float[Tensor, " weights"]:
+    """At length 1; zeros stay zeros."""
+    return vector / max(length(vector), 1e-30)
 
 
 def by_name(model: nn.Module, vector: Float[Tensor, " weights"]) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from smidgen.data.tokens import EncodedPair
 from smidgen.evaluation.surrogate import TokenIds, refusal_opening_gradient
 from smidgen.models.load import LanguageModel
 from smidgen.models.projection import Projection, random_projection
-from smidgen.models.weight_space import at_weights, by_name, flat_weights
+from smidgen.models.weight_space import at_weights, by_name, dot, flat_weights, length, unit
 from smidgen.training.pair_gradients import PairLoss, directional_derivatives, projected_gradients, whole_gradients
 from smidgen.training.preference import ReferenceLogps
 from smidgen.training.warmup import Checkpoint, adam_step
@@ -108,7 +107,7 @@ def task_vector(aligned: LanguageModel, reference: LanguageModel) -> Float[Tenso
 
     Source: Ilharco et al. 2023, "Editing models with task arithmetic", arXiv:2212.04089.
     """
-    return torch.nn.functional.normalize(flat_weights(aligned.model) - flat_weights(reference.model), dim=0)
+    return unit(flat_weights(aligned.model) - flat_weights(reference.model))
 
 
 def alignment_columns(
@@ -136,8 +135,7 @@ def less_checkpoints(
     for checkpoint in checkpoints:
         with at_weights(lm.model, checkpoint.weights):
             refusing, over_refusing = (
-                torch.nn.functional.normalize(refusal_opening_gradient(lm, prompts, openings), dim=0)
-                for prompts in (harmful, harmless)
+                unit(refusal_opening_gradient(lm, prompts, openings)) for prompts in (harmful, harmless)
             )
         prepared.append(LessCheckpoint(checkpoint, refusing, over_refusing, checkpoint.learning_rate / total))
     return prepared
@@ -167,5 +165,6 @@ def less_columns(
     return {"less_harmful": found[0], "less_harmless": found[1]}
 
 
-def _cosine(vector: Tensor, unit: Tensor) -> float:
-    return float(vector @ unit) / max(float(vector.norm()), 1e-30)
+def _cosine(vector: Tensor, direction: Tensor) -> float:
+    """With a direction of length 1; 0 for a vector of zeros."""
+    return dot(vector, direction) / max(length(vector), 1e-30)

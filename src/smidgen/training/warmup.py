@@ -14,7 +14,7 @@ from smidgen.data.tokens import EncodedPair
 from smidgen.errors import UsageError
 from smidgen.models.load import LanguageModel
 from smidgen.models.rows import Layout
-from smidgen.models.weight_space import at_weights, flat, flat_weights
+from smidgen.models.weight_space import at_weights, flat, flat_weights, length
 from smidgen.pairs import random_key
 from smidgen.training.loop import Recipe
 from smidgen.training.losses import Loss
@@ -121,7 +121,7 @@ def adam_step(at: Checkpoint, gradient: Float[Tensor, " weights"]) -> Float[Tens
 
     Source: Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1; as a pair's direction: LESS, Section 2.
     """
-    scale = min(1.0, at.max_grad_norm / (float(gradient.norm()) + 1e-6))
+    scale = min(1.0, at.max_grad_norm / (length(gradient) + 1e-6))
     (beta1, beta2), n = at.betas, at.step + 1
     of_mean, of_square = 1 / (1 - beta1**n), 1 / (1 - beta2**n)
     result = torch.empty_like(gradient)
