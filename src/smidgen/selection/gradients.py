@@ -82,7 +82,8 @@ def gradient_columns(
     """Columns from the gradient of each pair's loss, at the weights the target was prepared at.
 
     Returns:
-        `gradient`: The projected gradient as a unit vector, float16 [n, dimensions]; zeros where the loss is flat.
+        `gradient`: The projected gradient as a unit vector, float16 [n, dimensions]; zeros where the loss is flat. It
+            knows the weights of linear layers, not embeddings, head, norms and biases.
         `gradient_norm`: Length of the projected gradient, float64 [n].
         `gradient_cosine`: Of minus the projected gradient and the projected target, -1 to 1, float64 [n].
         `gradient_target`: What a plain step on the pair adds to the target per unit of learning rate, to first order:
