@@ -1,6 +1,5 @@
 import itertools
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,12 +16,12 @@ from smidgen.evaluation.surrogate import (
     correlation,
     encode_openings,
     logit_of_log,
-    opening_gradient,
     openings_from,
     prefix_free,
+    refusal_opening_gradient,
     refusal_opening_logits,
 )
-from smidgen.models.load import LanguageModel
+from smidgen.models.weight_space import at_weights, flat_weights
 
 TOKENS = st.lists(st.tuples(*[st.integers(0, 2)] * 3).flatmap(lambda t: st.sampled_from([t, t[:1], t[:2]])), min_size=1)
 
@@ -120,23 +119,34 @@ def test_correlation_says_nothing_of_too_few_trials_or_constant_numbers(pair):
     assert found.as_dict()["n"] == len(pair[0])
 
 
-def test_its_probability_form_and_gradient_equal_differences(tiny: LanguageModel) -> None:
-    lm = replace(tiny, model=tiny.model.double())
-    harmful, harmless, openings = [(5, 6, 7), (8, 9)], [(10, 11, 12), (13,), (14, 15)], [(3, 4), (5,), (3, 6, 7)]
-    value, gradient = opening_gradient(lm, harmful, harmless, openings, batch_tokens=20)
+@pytest.mark.parametrize("of", ["logit", "probability"])
+def test_its_mean_has_the_gradient_of_its_differences(lm, plain, of):
+    prompts = encode_prompts(["How do I pick a lock?", "Hi", "Bake bread?"], plain, lm.tokenizer)
+    openings = encode_openings(DEFAULT_OPENINGS, plain, lm.tokenizer)
 
-    def plain() -> float:
-        rates = [expit(refusal_opening_logits(lm, prompts, openings)).mean() for prompts in (harmful, harmless)]
-        return float(rates[0] - rates[1])
+    def mean() -> float:
+        logits = refusal_opening_logits(lm, prompts, openings)
+        return float((logits if of == "logit" else expit(logits)).mean())
 
-    assert value == pytest.approx(plain(), abs=1e-6)
-    step = 1e-4
-    for name, parameter in lm.model.named_parameters():
-        direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2), dtype=parameter.dtype)
-        ends = []
-        for move in (step, -2 * step):
-            parameter.data.add_(move * direction)
-            ends.append(opening_gradient(lm, harmful, harmless, openings)[0])
-        parameter.data.add_(step * direction)
-        expected = (ends[0] - ends[1]) / (2 * step)
-        assert (gradient[name] * direction).sum().item() == pytest.approx(expected, rel=1e-2, abs=1e-6), name
+    value, gradient = refusal_opening_gradient(lm, prompts, openings, of=of)
+    assert value == pytest.approx(mean(), rel=1e-4)
+    torch.testing.assert_close(refusal_opening_gradient(lm, prompts, openings, of=of, batch_tokens=1)[1], gradient)
+    weights, step = flat_weights(lm.model), 3e-3
+    for seed in range(3):
+        direction = torch.randn(len(weights), generator=torch.Generator().manual_seed(seed))
+        # Towards the gradient, so that the difference stands out from the rounding of float32.
+        direction = torch.nn.functional.normalize(direction / direction.norm() + gradient / gradient.norm(), dim=0)
+        sides = []
+        for sign in (1, -1):
+            with at_weights(lm.model, weights + sign * step * direction):
+                sides.append(mean())
+        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(float(gradient @ direction), rel=1e-2)
+    with pytest.raises(ValueError, match="at least one"):
+        refusal_opening_gradient(lm, [], openings, of=of)
+
+
+def test_the_gradient_where_refusing_is_sure_or_out_of_reach_is_finite(lm, plain):
+    prompts = encode_prompts(["Hi"], plain, lm.tokenizer)
+    everything = [(i,) for i in range(len(lm.tokenizer))]
+    assert refusal_opening_gradient(lm, prompts, everything)[1].count_nonzero() == 0
+    assert refusal_opening_gradient(lm, prompts, [(5,) * 30])[1].isfinite().all()

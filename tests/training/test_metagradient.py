@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
 from smidgen.data.tokens import EncodedPair
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, score_answers
 from smidgen.models.rows import collate_rows
+from smidgen.models.weight_space import at_weights
 from smidgen.training import metagradient
 from smidgen.training.loop import Recipe
 from smidgen.training.losses import loss
@@ -40,12 +41,11 @@ def reference(n: int) -> list[ReferenceLogps]:
     return [(np.full(len(p.chosen), -5.0, np.float32), np.full(len(p.rejected), -5.5, np.float32)) for p in pairs()[:n]]
 
 
-def first_answer(lm: LanguageModel) -> tuple[float, Mapping[str, Tensor]]:
+def first_answer(lm: LanguageModel) -> tuple[float, Tensor]:
     """The log-probability of an answer that no pair holds."""
     rows = collate_rows([(5, 6, 7)], [[(61, 62)]], layout="separate")
     value = AnswerLogps(lm.model, "separate", twice_differentiable=True)(rows).sum().sum()
-    names, parameters = zip(*lm.model.named_parameters(), strict=True)
-    return value.item(), dict(zip(names, torch.autograd.grad(value, parameters), strict=True))
+    return value.item(), parameters_to_vector(torch.autograd.grad(value, list(lm.model.parameters())))
 
 
 def double(lm: LanguageModel) -> LanguageModel:
@@ -82,7 +82,8 @@ def test_it_equals_finite_differences(tiny: LanguageModel, recipe: Recipe, monke
             state = run.start()
             for step in range(run.steps):
                 state = run.advance(state, step)
-            return run.at_end(state, first_answer)[0]
+            with at_weights(lm.model, state.weights):
+                return first_answer(lm)[0]
 
     step = 1e-5
     for pair in drawn:
@@ -100,7 +101,7 @@ def test_the_run_is_the_loops_own(tiny: LanguageModel) -> None:
     prompts, answers = [p.prompt for p in pairs()], [(p.chosen, p.rejected) for p in pairs()]
     ends: list[np.ndarray] = []
 
-    def keep(trained: LanguageModel) -> tuple[float, Mapping[str, Tensor]]:
+    def keep(trained: LanguageModel) -> tuple[float, Tensor]:
         ends.append(flat(score_answers(trained, prompts, answers)))
         return first_answer(trained)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.special import logsumexp
 from scipy.stats import rankdata
 from torch import Tensor
@@ -22,6 +23,7 @@ from smidgen.errors import InvalidData
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, find_layout, score_answers
 from smidgen.models.rows import collate_rows, row_lengths, token_budget_batches
+from smidgen.models.weight_space import flat_gradient
 from smidgen.pairs import messages_from
 
 TokenIds = tuple[int, ...]
@@ -131,43 +133,38 @@ def refusal_opening_logits(
     return logit_of_log(np.asarray(logsumexp(logps, axis=1)))
 
 
-def opening_gradient(
+def refusal_opening_gradient(
     lm: LanguageModel,
-    harmful: Sequence[TokenIds],
-    harmless: Sequence[TokenIds],
+    prompts: Sequence[TokenIds],
     openings: Sequence[TokenIds],
     *,
+    of: Literal["logit", "probability"] = "logit",
     batch_tokens: int = 8192,
-) -> tuple[float, dict[str, Tensor]]:
-    """Mean probability of opening a refusal on harmful prompts minus that on harmless ones, and its gradient.
-
-    The probability, unlike its logit, no longer rewards what is refused already, as the generated score does not.
+) -> tuple[float, Float[Tensor, " weights"]]:
+    """Mean over prompts of how likely an answer opens a refusal, and its gradient by all weights, float32.
 
     Args:
-        lm: The model.
-        harmful: Token ids, each ending where the answer begins; at least one.
-        harmless: The same.
-        openings: Token ids as `encode_openings` gives them; those opened by another one are left out.
-        batch_tokens: Most tokens of a batch.
+        prompts: At least one; see `refusal_opening_logits`.
+        of: The mean of the logits, nats, or of the probabilities themselves. A probability, unlike its logit, no longer
+            rewards refusing what is refused already, as a generated answer does not.
 
-    Returns:
-        The value, -1 to 1, and its gradient by parameter name.
+    Raises:
+        ValueError: No prompt.
     """
+    if not prompts:
+        raise ValueError("expected prompts to take the mean over, got none; give at least one.")
     events = prefix_free(openings)
-    prompts = [*harmful, *harmless]
-    shares = [1 / len(harmful)] * len(harmful) + [-1 / len(harmless)] * len(harmless)
     scorer = AnswerLogps(lm.model, find_layout(lm.model))
-    parameters = {name: p for name, p in lm.model.named_parameters() if p.requires_grad}
-    value, gradient = 0.0, {name: torch.zeros_like(p) for name, p in parameters.items()}
-    lengths = row_lengths(prompts, [events] * len(prompts))
-    for batch in token_budget_batches(lengths, batch_tokens, padded=scorer.layout != "packed"):
-        rows = collate_rows([prompts[i] for i in batch], [events] * len(batch), layout=scorer.layout).to(lm.device)
-        opened = scorer(rows).sum().view(len(batch), len(events)).logsumexp(1).exp()
-        part = opened @ torch.tensor([shares[i] for i in batch], dtype=opened.dtype, device=opened.device)
-        value += part.item()
-        for total, found in zip(gradient.values(), torch.autograd.grad(part, [*parameters.values()]), strict=True):
-            total += found
-    return value, gradient
+    answers = [events] * len(prompts)
+    value, gradient = 0.0, torch.zeros((), device=lm.device)
+    for part in token_budget_batches(row_lengths(prompts, answers), batch_tokens, padded=scorer.layout != "packed"):
+        rows = collate_rows([prompts[i] for i in part], [events] * len(part), layout=scorer.layout).to(lm.device)
+        log_p = scorer(rows).sum().view(len(part), len(events)).logsumexp(1).clamp(_LOWEST_LOG_P, _HIGHEST_LOG_P)
+        # Both branches of `logit_of_log` are finite within the limits, so neither spoils the other's gradient.
+        log_rest = torch.where(log_p > -np.log(2), (-log_p.expm1()).log(), (-log_p.exp()).log1p())
+        total = (log_p - log_rest if of == "logit" else log_p.exp()).sum()
+        value, gradient = value + total.item(), gradient + flat_gradient(total, lm.model)
+    return value / len(prompts), gradient / len(prompts)
 
 
 def logit_of_log(log_p: np.ndarray) -> np.ndarray:

@@ -109,6 +109,8 @@ class LossTerms:
 
 
 Objective = Callable[[nn.Module, Any], LossTerms]
+# Called with the optimiser and the step's number, from 1, once the weights have moved.
+OnStep = Callable[[torch.optim.Optimizer, int], None]
 
 
 @dataclass(slots=True)
@@ -185,6 +187,7 @@ def train(
     steps: int,
     log_every: int = 10,
     on_log: Callable[[dict[str, float]], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> TrainingLog:
     """Step `objective` over `batches` with AdamW; the weights of `model` change in place.
 
@@ -196,6 +199,7 @@ def train(
         steps: How many there will be; the schedule needs to know.
         log_every: Steps between log rows; the loss of a row is the mean since the row before.
         on_log: Called with every row as it is made.
+        on_step: Called after every step, at the learning rate that it took.
 
     Raises:
         SmidgenError: The loss is not finite.
@@ -228,6 +232,8 @@ def train(
         torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
         scaler.step(optimizer)
         scaler.update()
+        if on_step:
+            on_step(optimizer, step)
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         pending.append(torch.stack(losses).sum())

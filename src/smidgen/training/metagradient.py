@@ -9,27 +9,29 @@ them would. All stand in the same steps, since what a pair does depends on how f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import find_layout, functional_logps
 from smidgen.models.rows import Layout
+from smidgen.models.weight_space import at_weights, by_name
 from smidgen.training.loop import Recipe, draw_batches, learning_rate_scale, split_by_tokens
 from smidgen.training.losses import Loss, loss
-from smidgen.training.preference import PairBatch, ReferenceLogps, collate_pairs, logps_beside
+from smidgen.training.preference import PairBatch, ReferenceLogps, collate_pairs, pair_logps
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
 
-# From the model as trained: the value to raise, and its gradient by parameter name.
-TargetGradient = Callable[[LanguageModel], tuple[float, Mapping[str, Tensor]]]
+# From the model as trained: the value to raise, and its gradient as one flat vector of all weights.
+TargetGradient = Callable[[LanguageModel], tuple[float, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ def metagradients(
             kept[step] = state
         state = run.advance(state, step)
         on_step(step + 1, total)
-    value, gradient = run.at_end(state, target)
+    with at_weights(lm.model, state.weights):
+        value, gradient = target(lm)
     adjoint = _State(gradient, torch.zeros_like(gradient), torch.zeros_like(gradient))
     sums, draws = np.zeros(len(pairs)), np.zeros(len(pairs), dtype=np.int64)
     for start in sorted(kept, reverse=True):
@@ -149,7 +152,6 @@ class _Run:
     ) -> None:
         self.lm, self.pairs, self.reference, self.objective = lm, pairs, reference, objective
         self.recipe, self.smoothing, self.layout = recipe, smoothing, layout
-        self.parameters = {name: p for name, p in lm.model.named_parameters() if p.requires_grad}
         self.steps = recipe.total_steps(len(members))
         inside = set(members)
         self.candidates = [i for i in range(len(pairs)) if i not in inside]
@@ -165,7 +167,7 @@ class _Run:
         self.batches = [[members[i] for i in batch] for batch in drawn]
 
     def start(self) -> _State:
-        weights = torch.cat([p.detach().reshape(-1) for p in self.parameters.values()])
+        weights = parameters_to_vector(self.lm.model.parameters()).detach()
         return _State(weights, torch.zeros_like(weights), torch.zeros_like(weights))
 
     def advance(self, state: _State, step: int) -> _State:
@@ -207,16 +209,12 @@ class _Run:
 
     def _losses(self, weights: Tensor, positions: Sequence[int]) -> Tensor:
         batch = self._batch(positions)
-        policy = functional_logps(self.lm, self.layout, self._named(weights), batch.rows)
-        return self.objective(logps_beside(policy, batch))
+        policy = functional_logps(self.lm, self.layout, by_name(self.lm.model, weights), batch.rows)
+        return self.objective(pair_logps(lambda rows: policy, batch))
 
     def _batch(self, positions: Sequence[int]) -> PairBatch:
         reference = None if self.reference is None else [self.reference[i] for i in positions]
         return collate_pairs([self.pairs[i] for i in positions], reference, layout=self.layout).to(self.lm.device)
-
-    def _named(self, weights: Tensor) -> dict[str, Tensor]:
-        parts = weights.split([p.numel() for p in self.parameters.values()])
-        return {name: part.view(p.shape) for (name, p), part in zip(self.parameters.items(), parts, strict=True)}
 
     def _update(self, state: _State, gradient: Tensor, step: int) -> _State:
         """AdamW with clipping, as torch.optim.AdamW and clip_grad_norm_ do it, but for the smoothed root."""
@@ -229,18 +227,3 @@ class _Run:
         root = (second / (1 - slow_decay ** (step + 1)) + self.smoothing).sqrt() + _EPSILON
         moved = first / (1 - decay ** (step + 1)) / root
         return _State(state.weights * (1 - rate * recipe.weight_decay) - rate * moved, first, second)
-
-    def at_end(self, state: _State, target: TargetGradient) -> tuple[float, Tensor]:
-        """The target with the trained weights in the model, which then gets its own back."""
-        before = {name: p.detach().clone() for name, p in self.parameters.items()}
-        try:
-            self._load(self._named(state.weights))
-            value, gradients = target(self.lm)
-        finally:
-            self._load(before)
-        return value, torch.cat([gradients[name].reshape(-1) for name in self.parameters])
-
-    @torch.no_grad()
-    def _load(self, weights: Mapping[str, Tensor]) -> None:
-        for name, parameter in self.parameters.items():
-            parameter.copy_(weights[name])

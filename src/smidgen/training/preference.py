@@ -17,6 +17,7 @@ from smidgen.models.rows import Layout, RowBatch, collate_rows
 from smidgen.training.loop import (
     LossTerms,
     Objective,
+    OnStep,
     Recipe,
     TrainingLog,
     draw_batches,
@@ -129,13 +130,9 @@ def _made_up(pairs: Sequence[EncodedPair]) -> PairLogps:
     return PairLogps(policy_chosen=alike, policy_rejected=alike, ref_chosen=alike, ref_rejected=alike, **_beside(pairs))
 
 
-def pair_logps(scorer: nn.Module, batch: PairBatch) -> PairLogps:
+def pair_logps(scorer: Callable[[RowBatch], TokenLogps], batch: PairBatch) -> PairLogps:
     """Policy log-probabilities of a batch beside its stored reference's."""
-    return logps_beside(scorer(batch.rows), batch)
-
-
-def logps_beside(policy: TokenLogps, batch: PairBatch) -> PairLogps:
-    """The policy's log-probabilities of a batch's rows, sorted into pairs, beside the stored reference's."""
+    policy = scorer(batch.rows)
     reference = None if batch.ref_values is None else replace(policy, values=batch.ref_values.to(policy.values.device))
 
     def every_second(logps: TokenLogps, start: int) -> TokenLogps:
@@ -172,6 +169,7 @@ def train_preference(
     seed: int,
     layout: Layout | None = None,
     on_log: Callable[[dict[str, float]], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> TrainingLog:
     """Train `lm` in place on pairs.
 
@@ -205,4 +203,6 @@ def train_preference(
 
     scorer = AnswerLogps(lm.model, layout)
     with trainable(lm, recipe, seed):
-        return train(scorer, preference_objective(bound), batches(), recipe=recipe, steps=steps, on_log=on_log)
+        return train(
+            scorer, preference_objective(bound), batches(), recipe=recipe, steps=steps, on_log=on_log, on_step=on_step
+        )

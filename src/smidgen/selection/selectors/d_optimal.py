@@ -20,7 +20,7 @@ def d_optimal(
     features: Features,
     seed: int,
     *,
-    vectors: Literal["text_vector", "hidden_vector", "prompt_vector"] = "hidden_vector",
+    vectors: Literal["text_vector", "hidden_vector", "prompt_vector", "gradient"] = "hidden_vector",
     pools: Pools = "two_sided",
     refuse_share: float = 0.5,
     ridge: float = 1.0,

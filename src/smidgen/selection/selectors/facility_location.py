@@ -19,7 +19,7 @@ def facility_location(
     features: Features,
     seed: int,
     *,
-    vectors: Literal["text_vector", "hidden_vector", "prompt_vector"] = "text_vector",
+    vectors: Literal["text_vector", "hidden_vector", "prompt_vector", "gradient"] = "text_vector",
     pools: Pools = "two_sided",
     refuse_share: float = 0.5,
     neighbours: int = 64,
@@ -43,7 +43,7 @@ def facility_location(
     """
     if neighbours < 1:
         raise UsageError(f"expected at least 1 of neighbours, got {neighbours}; 64 is usual.")
-    columns = features.column(vectors)
+    columns = features.column(vectors).astype(np.float32, copy=False)
 
     def rank_pool(rows: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
         del confidence
