@@ -18,9 +18,9 @@ from smidgen.selection.features import (
     compute_features,
     logps_columns,
     read_features,
-    text_vectors,
     write_features,
 )
+from smidgen.selection.texts import text_vectors
 
 
 @dataclass(frozen=True)
