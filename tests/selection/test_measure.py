@@ -108,7 +108,8 @@ def test_stopped_after_any_block_and_called_again_equals_never_stopped(
         raise Stop
 
     monkeypatch.setattr(feature_store, "BLOCK", 4)
-    for _ in range(20):
+    resumed: dict[str, np.ndarray] = {}
+    while len(seen) < 20 and not resumed:
         try:
             resumed = dict(measured(tiny, tmp_path / "resumed", aligned=lambda: tiny, on_block=stop).columns)
             break

@@ -225,14 +225,20 @@ def _table(idx: np.ndarray, columns: Mapping[str, np.ndarray]) -> pa.Table:
     return pa.table(arrays)
 
 
-def read_features(path: Path | str) -> Features:
+def read_features(path: Path | str, *, vectors: bool = True) -> Features:
     """Read what `write_features` wrote, value for value.
+
+    Args:
+        path: Of the file.
+        vectors: Whether columns with a second axis are read, nearly all of the file.
 
     Raises:
         InvalidData: No such file, or not a features file.
     """
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
+        names = [field.name for field in schema if vectors or not pa.types.is_fixed_size_list(field.type)]
+        table = pq.read_table(path, columns=names)
     except (OSError, pa.ArrowException) as error:
         raise InvalidData(f"expected a features file at {path}: {error}. Compute the features again.") from error
     columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
