@@ -16,6 +16,7 @@ from cyclopts import App
 from smidgen.cli import main
 from smidgen.cli.app import COMMANDS, build_app
 from smidgen.errors import InvalidData, SmidgenError, UsageError
+from smidgen.selection.features import read_features
 from smidgen.settings import plain_settings, read_settings, settings_model
 
 Run = Callable[..., tuple[int, str, str]]
@@ -455,3 +456,25 @@ def test_select_writes_the_subset_and_why(run: Run, trained: Path, tmp_path: Pat
     assert lines[0].startswith("idx,prompt,chosen,rejected,rank,selector,reason,kind,")
     assert len(lines) == 6
     assert {"features.parquet", "subset_spreadsheet.csv", "run.json"} <= set(contents(tmp_path / "subset"))
+
+
+def test_a_budget_too_large_costs_no_features_and_an_aligned_model_is_trained_where_needed(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    prompts = ("--harmful", trained / "harmful.txt", "--harmless", trained / "harmless.txt")
+    data = ("--pairs", trained / "pairs.jsonl", "--model", trained / "sft" / "model", *prompts, "--out", "subset")
+    argv = ("select", *data, "--selector", "margin_band")
+    code, _, err = run(*argv, "--budget", "5")
+    assert code == 2
+    assert "--train-aligned" in err
+    code, _, err = run(*argv, "--budget", "100000", "--train-aligned", "0.5")
+    assert code == 2
+    assert "budget" in err
+    names = {path.name.split("-")[0] for path in (tmp_path / "subset" / "features.work").iterdir()}
+    assert {"aligned", "reference", "proxy"} <= names
+    assert [path.name for path in (tmp_path / "subset").iterdir()] == ["features.work"]
+    assert run(*argv, "--budget", "5", "--train-aligned", "0.5")[0] == 0
+    assert not (tmp_path / "subset" / "features.work").exists()
+    features = read_features(tmp_path / "subset" / "features.parquet")
+    assert (features.column("aligned_chosen_logps") != features.column("ref_chosen_logps")).any()
+    assert run(*argv, "--budget", "5", "--train-aligned", "0.5", "--aligned", trained / "sft" / "model")[0] == 2

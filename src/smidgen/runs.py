@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -63,11 +63,11 @@ def file_hash(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_run(folder: Path | str, identity: dict[str, Any]) -> Path:
+def open_run(folder: Path | str, identity: dict[str, Any], *, beside: Collection[str] = ()) -> Path:
     """Make or reopen a run's folder for exactly this work.
 
     `identity` is what the run's results depend on (settings, input hashes). A folder that holds other work is
-    never overwritten: resuming needs the same identity.
+    never overwritten: resuming needs the same identity. Names `beside` are no work and may stand in any folder.
 
     Raises:
         UsageError: The folder belongs to a run with another identity, or holds something that is not a run.
@@ -84,7 +84,7 @@ def open_run(folder: Path | str, identity: dict[str, Any]) -> Path:
                 "Give another --out, or move that folder away."
             )
         return folder
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name not in beside for path in folder.iterdir()):
         raise UsageError(f"{folder} is not empty and holds no run of this project; give another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(marker, identity)

@@ -18,9 +18,9 @@ from smidgen.selection.features import (
     compute_features,
     logps_columns,
     read_features,
-    text_vectors,
     write_features,
 )
+from smidgen.selection.texts import text_vectors
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,14 @@ def test_file_round_trip(tmp_path: Path) -> None:
     for name, values in features.columns.items():
         np.testing.assert_array_equal(found.column(name), values)
         assert found.column(name).dtype == values.dtype
+
+
+def test_a_file_is_read_without_its_vectors(tmp_path: Path) -> None:
+    features = features_of()
+    write_features(features, tmp_path / "features.parquet", group_rows=2)
+    found = read_features(tmp_path / "features.parquet", vectors=False)
+    assert found.columns.keys() == features.columns.keys() - {"text_vector"}
+    np.testing.assert_array_equal(found.column("prompt_tokens"), features.column("prompt_tokens"))
 
 
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:

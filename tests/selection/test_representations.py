@@ -15,13 +15,26 @@ from smidgen.models.load import LanguageModel
 from smidgen.pairs import PairTable, plain_pair
 from smidgen.selection.features import read_features, write_features
 from smidgen.selection.measure import measure_features
-from smidgen.selection.representations import ches_scores, hidden_columns, pair_vectors, project, unit
+from smidgen.selection.representations import (
+    ches_scores,
+    hidden_columns,
+    mean_rows,
+    pair_parts,
+    pair_vectors,
+    project,
+    unit,
+)
 
 PAIRS = [((5, 6, 7), (8, 9), (10, 11, 12, 13)), ((9,), (3,), (4, 5, 6)), ((1, 2, 3, 4), (5, 6, 7), (5,))]
 
 
 def states_of(pairs: list[tuple[tuple[int, ...], ...]], lm: LanguageModel) -> PairStates:
     return pair_states(lm, [pair[0] for pair in pairs], [(pair[1], pair[2]) for pair in pairs])
+
+
+def vectors_of(states: PairStates) -> np.ndarray:
+    parts = pair_parts(states)
+    return pair_vectors(*parts, (mean_rows(parts[0]), mean_rows(parts[1])))
 
 
 def test_ches_equals_its_definition(tiny: LanguageModel) -> None:
@@ -56,14 +69,14 @@ def test_the_nearest_dev_prompt_and_its_similarity() -> None:
 def test_pair_vectors_weigh_prompts_and_differences() -> None:
     rng = np.random.default_rng(0)
     prompt, chosen, rejected = rng.normal(size=(3, 20, 12)) + 5
-    vectors = pair_vectors(PairStates(prompt, chosen, rejected))
+    vectors = vectors_of(PairStates(prompt, chosen, rejected))
     prompts, differences = (unit(x - x.mean(0)) for x in (prompt, chosen - rejected))
     np.testing.assert_allclose(vectors @ vectors.T, 0.7 * prompts @ prompts.T + 0.3 * differences @ differences.T)
 
 
 def test_equal_pairs_do_not_become_noise() -> None:
     states = PairStates(*(np.full((7, 12), 0.1 + i, dtype=np.float32) for i in range(3)))
-    assert np.abs(pair_vectors(states)).max() < 0.01
+    assert np.abs(vectors_of(states)).max() < 0.01
 
 
 def test_projection_keeps_narrow_vectors_and_most_of_wide_ones() -> None:

@@ -13,9 +13,10 @@ from smidgen.assets.world import make_world
 from smidgen.data.tokens import EncodedPair
 from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
 from smidgen.pairs import PairTable, plain_pair
-from smidgen.selection.features import Features, compute_features, words
+from smidgen.selection.features import Features, compute_features
 from smidgen.selection.harmfulness import fit_harmfulness, prompt_harmfulness
 from smidgen.selection.selectors import is_inverted, selector, top
+from smidgen.selection.texts import words
 
 SEEDS = (31, 32, 33, 34, 35)
 TEACHING = ("teaches_refusing", "teaches_answering")

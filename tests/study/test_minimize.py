@@ -38,7 +38,7 @@ def results(out: Path) -> dict[str, bytes]:
 def test_the_run_folder_is_complete(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert {"study.sqlite", "features.parquet", "subset.csv", "certificate.json", "model", "DONE"} <= names
-    assert "weights" not in names
+    assert not {"weights", "features.work"} & names
     assert (finished / "model" / "model.safetensors").exists()
     assert (
         json.loads((finished / "certificate.json").read_text())["claim"] in (finished / "model/README.md").read_text()
@@ -94,6 +94,9 @@ def test_interrupted_anywhere_and_resumed_ends_as_never_interrupted(
     seen: list[str] = []
 
     def stop_at_next_result(progress: Progress) -> None:
+        if progress.activity.startswith("features: "):
+            seen.append(f"{progress.activity} {progress.done}")
+            raise Stop
         if progress.record is not None:
             seen.append(progress.record.trial_id)
             raise Stop
@@ -106,6 +109,8 @@ def test_interrupted_anywhere_and_resumed_ends_as_never_interrupted(
         except Stop:
             continue
     assert len(seen) == len(set(seen)) > 20
+    groups = [name.split()[1] for name in seen if name.startswith("features: ")]
+    assert sorted(groups) == ["aligned", "pair-vectors", "reference", "text"]
     assert results(tmp_path / "run") == results(finished)
 
 

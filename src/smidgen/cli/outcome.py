@@ -46,6 +46,7 @@ def claimed(
     inputs: Sequence[str | Path],
     *,
     scratch: Collection[str] = (),
+    stores: Collection[str] = (),
 ) -> Iterator[Path]:
     """Hold the folder `out` for one piece of work: this command, with these arguments, on inputs of this content.
 
@@ -58,31 +59,33 @@ def claimed(
         arguments: What it was called with.
         inputs: Files, folders or hub names that the results depend on.
         scratch: Files that are worth nothing where the work is refused.
+        stores: Folders of values addressed by their content, which any later work may use: they stay where the work
+            is refused, and hold nothing.
 
     Raises:
         UsageError: The folder holds something else.
     """
-    if _names(out) <= _COMPLAINTS:
+    if _names(out) - set(stores) <= _COMPLAINTS:
         _remove(out, _COMPLAINTS)
     settings = flag_settings(arguments)
     identity = {name: value for name, value in settings.items() if name not in _NOT_IDENTITY}
     identity |= {"command": command, "inputs": {str(name): input_hash(name) for name in inputs}}
-    open_run(out, identity)
+    open_run(out, identity, beside=stores)
     try:
         write_text(out / "settings.yaml", settings_yaml(settings))
         yield out
     except SmidgenError:
-        _give_back(out, scratch)
+        _give_back(out, scratch, stores)
         raise
     if arguments.get("dry_run"):
-        _give_back(out, scratch)
+        _give_back(out, scratch, stores)
         if _names(out) <= _COMPLAINTS:
             _remove(out, _COMPLAINTS)
             out.rmdir()
 
 
-def _give_back(out: Path, scratch: Collection[str]) -> None:
-    if _names(out) <= _COMPLAINTS | _CLAIM | set(scratch):
+def _give_back(out: Path, scratch: Collection[str], stores: Collection[str]) -> None:
+    if _names(out) - set(stores) <= _COMPLAINTS | _CLAIM | set(scratch):
         _remove(out, _CLAIM | set(scratch))
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,12 +17,15 @@ from smidgen.cli.outcome import Outcome, claimed, left_out
 from smidgen.data.prepare import write_quarantine
 from smidgen.data.tables import write_subset
 from smidgen.data.templates import load_template
-from smidgen.models.load import load_language_model
+from smidgen.data.tokens import EncodedPair
+from smidgen.errors import UsageError
+from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.selection.features import write_features
-from smidgen.selection.measure import measure_features, subset_columns
+from smidgen.selection.measure import WORK, measure_features, subset_columns
 from smidgen.selection.selectors import selector as selectors
 from smidgen.selection.selectors import top
 from smidgen.study.inputs import read_prompts
+from smidgen.study.proxy import trained_proxy
 
 
 def select(
@@ -29,6 +36,7 @@ def select(
     budget: Annotated[PositiveInt, Parameter(metavar="PAIRS")],
     selector: Annotated[str, Parameter(metavar="NAME")] = "contrast",
     aligned: Aligned = None,
+    train_aligned: Annotated[float | None, Parameter(metavar="SHARE")] = None,
     harmful: Harmful = None,
     harmless: Harmless = None,
     seed: Seed = 0,
@@ -43,9 +51,12 @@ def select(
     Args:
         budget: How many pairs to keep.
         selector: The ranking, with its settings: name or name:key=value,…; see `smidgen settings schema selector`.
+        train_aligned: Without --aligned, train one on this share of the pairs first, 1 for all; where it is needed.
     """
     arguments = dict(locals())
     rank = selectors.bind(selector)
+    if aligned and train_aligned is not None:
+        raise UsageError("expected --aligned or --train-aligned, got both; leave one out.")
     dev = read_prompts(harmful, harmless, None, None)["dev"]
     lm = load_language_model(model)
     prepared = data.prepared(lm.tokenizer, positions=lm.max_positions)
@@ -54,7 +65,7 @@ def select(
         return Outcome({"budget": budget, "pairs": len(prepared.pairs)}, text, len(prepared.quarantine))
     prompt_files = [path for path in (harmful, harmless) if path]
     inputs = [*data.pairs, model, *([aligned] if aligned else []), *prompt_files]
-    with claimed(out, "select", arguments, inputs):
+    with claimed(out, "select", arguments, inputs, stores=(WORK,)):
         features, _ = measure_features(
             lm,
             prepared.pairs,
@@ -62,7 +73,8 @@ def select(
             template=load_template(data.template, lm.tokenizer),
             harmful=dev[0],
             harmless=dev[1],
-            aligned=load_language_model(aligned) if aligned else None,
+            aligned=_aligned(aligned, train_aligned, model, prepared.encoded, seed, out / WORK),
+            work=out / WORK,
         )
         selection = rank(features, seed)
         subset = prepared.pairs.take(top(selection, budget))
@@ -70,6 +82,7 @@ def select(
         write_features(features, out / "features.parquet")
         write_quarantine(prepared.quarantine, out)
         path, _ = write_subset(out, subset, columns)
+        shutil.rmtree(out / WORK, ignore_errors=True)
     kinds = Counter(columns["kind"])
     n_eligible = int(selection.eligible.sum())
     lines = [
@@ -86,3 +99,16 @@ def select(
         "subset": str(path),
     }
     return Outcome(result, "\n".join(lines), len(prepared.quarantine))
+
+
+def _aligned(
+    given: str | None, share: float | None, model: str, encoded: list[EncodedPair], seed: int, work: Path
+) -> Callable[[], LanguageModel] | None:
+    """What gives the aligned model once a selector asks for it; None where there is to be none."""
+    if given:
+        return partial(load_language_model, given)
+    if share is None:
+        return None
+    if not 0 < share <= 1:
+        raise UsageError(f"expected --train-aligned above 0 and up to 1, got {share}; 1 trains on all pairs.")
+    return partial(trained_proxy, model, encoded, share=share, seed=seed, work=work)

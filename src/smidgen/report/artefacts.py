@@ -124,7 +124,7 @@ def read_run(folder: Path | str) -> Run:
         answers=answers,
         refused=refused,
         kept=_read_kept(folder / "subset.csv"),
-        features=read_features(features) if features.is_file() else None,
+        features=read_features(features, vectors=False) if features.is_file() else None,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from smidgen.errors import InvalidData
 from smidgen.evaluation.statistics import Interval
 from smidgen.runs import read_json
-from smidgen.selection.features import DEFAULT_LIST
+from smidgen.selection.texts import DEFAULT_LIST
 
 
 @dataclass(frozen=True, slots=True)

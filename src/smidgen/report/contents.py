@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from smidgen.report.artefacts import KeptPair
-from smidgen.selection.features import Features, words
+from smidgen.selection.features import Features
 from smidgen.selection.kinds import ANSWERING, INVERTED, OTHER, REFUSAL, kind_of
+from smidgen.selection.texts import words
 
 DISTRIBUTIONS = {
     "prompt_harmfulness": "harmfulness of the prompt",

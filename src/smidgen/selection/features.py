@@ -1,19 +1,15 @@
-"""Features: what a selector may know about each pair, as plain columns computed once.
+"""Features: what a selector may know about each pair, as plain columns, given or measured when first asked for.
 
-Selectors read columns and nothing else: never a pair's `meta`, never a text. Files and models stay at the edge, in
-`write_features`, `read_features` and `logps_columns`.
+Selectors read columns and nothing else: never a pair's `meta`, never a text. Files stay at the edge, in
+`write_features` and `read_features`.
 """
 
 from __future__ import annotations
 
-import math
-import re
-import zlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,24 +18,61 @@ import pyarrow.parquet as pq
 from smidgen.errors import InvalidData, UsageError
 from smidgen.pairs import PairTable
 from smidgen.runs import atomic_write
+from smidgen.selection.texts import PatternList, count_words, prompt_and_answers, text_columns, text_names
 
 if TYPE_CHECKING:
     from smidgen.data.tokens import EncodedPair
     from smidgen.models.load import LanguageModel
 
-DEFAULT_LIST = "common"
-PROMPT_BUCKETS = 256
-ANSWER_BUCKETS = 128
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_BLOCK_BYTES = 64 << 20  # of a column, looked at or written at one time
+# Only the working folder holds these: a file that people keep has no use for megabytes a thousand pairs.
+_NEVER_WRITTEN = ("gradient",)
+_REMEDIES = {
+    "aligned_": "Give --aligned, a model to compare with, or --train-aligned, to have one trained.",
+    "external_": "Give pairs that all have a chosen_score and a rejected_score.",
+}
 
 
-class PatternList(Protocol):
-    """A named list of refusal patterns, as `evaluation.patterns` loads it."""
+class LazyColumns(Mapping[str, np.ndarray]):
+    """Columns that are there by name, and by value once somebody asks for one.
 
-    @property
-    def name(self) -> str: ...
+    Args:
+        names: Of all columns.
+        n_rows: Of every column.
+        read: Gives a column, measuring it where that has not been done.
+        written: Says which columns belong into a file: all, but for the costly ones that nobody has asked for.
+    """
 
-    def matches(self, text: str, /) -> bool: ...
+    def __init__(
+        self,
+        names: Collection[str],
+        n_rows: int,
+        read: Callable[[str], np.ndarray],
+        written: Callable[[], Collection[str]],
+    ) -> None:
+        self._names = tuple(names)
+        self.n_rows = n_rows
+        self._read = read
+        self.written = written
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def take(self, rows: np.ndarray) -> LazyColumns:
+        """The same columns at these rows, still unmeasured where they are."""
+        n_rows = len(np.arange(self.n_rows)[rows])
+        return LazyColumns(self._names, n_rows, lambda name: self._read(name)[rows], self.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +81,7 @@ class Features:
 
     Attributes:
         idx: The pairs' positions in the full dataset, int64 [n], distinct.
-        columns: Arrays whose first axis has length n.
+        columns: Arrays whose first axis has length n; `LazyColumns` are measured when they are first asked for.
 
     Raises:
         ValueError: Repeated idx, or a column of another length.
@@ -60,9 +93,13 @@ class Features:
     def __post_init__(self) -> None:
         if len(np.unique(self.idx)) != len(self.idx):
             raise ValueError("features need distinct idx, one row a pair")
-        for name, values in self.columns.items():
-            if len(values) != len(self.idx):
-                raise ValueError(f"column {name!r}: expected {len(self.idx)} rows, got {len(values)}")
+        if isinstance(self.columns, LazyColumns):
+            lengths = {"all": self.columns.n_rows}
+        else:
+            lengths = {name: len(values) for name, values in self.columns.items()}
+        for name, length in lengths.items():
+            if length != len(self.idx):
+                raise ValueError(f"column {name!r}: expected {len(self.idx)} rows, got {length}")
 
     def __len__(self) -> int:
         return len(self.idx)
@@ -75,11 +112,10 @@ class Features:
             InvalidData: Values that are no finite numbers; the message says in how many rows.
         """
         if name not in self.columns:
-            remedy = "Give --aligned, a model to compare with." if name.startswith("aligned_") else "Measure again."
+            remedy = next((r for start, r in _REMEDIES.items() if name.startswith(start)), "Measure again.")
             raise UsageError(f"no feature {name!r}; these exist: {', '.join(sorted(self.columns))}. {remedy}")
         values = self.columns[name]
-        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
-            n_bad = np.count_nonzero(~finite.reshape(len(values), -1).all(axis=1))
+        if values.dtype.kind == "f" and (n_bad := _not_finite(values)):
             raise InvalidData(
                 f"feature {name!r}: expected finite numbers, got NaN or infinity in {n_bad} of {len(values)} rows. "
                 "Leave these pairs out, or measure the features again."
@@ -88,7 +124,22 @@ class Features:
 
     def take(self, rows: np.ndarray) -> Features:
         """The features of these rows (positions or a mask), in the order given."""
+        if isinstance(self.columns, LazyColumns):
+            return Features(self.idx[rows], self.columns.take(rows))
         return Features(self.idx[rows], {name: values[rows] for name, values in self.columns.items()})
+
+
+def _not_finite(values: np.ndarray) -> int:
+    """In how many rows a value is NaN or infinite; in blocks, so that a large column is never copied whole."""
+    return sum(
+        int(np.count_nonzero(~np.isfinite(values[rows]).reshape(rows.stop - rows.start, -1).all(axis=1)))
+        for rows in _blocks(values)
+    )
+
+
+def _blocks(values: np.ndarray) -> list[slice]:
+    size = max(1, _BLOCK_BYTES // max(1, values.itemsize * int(np.prod(values.shape[1:]))))
+    return [slice(start, min(start + size, len(values))) for start in range(0, len(values), size)]
 
 
 def compute_features(
@@ -99,9 +150,8 @@ def compute_features(
     harmfulness: np.ndarray,
     ref_logps: tuple[np.ndarray, np.ndarray] | None = None,
     aligned_logps: tuple[np.ndarray, np.ndarray] | None = None,
-    hidden: Mapping[str, np.ndarray] | None = None,
 ) -> Features:
-    """Columns for every pair, in the order of `pairs`.
+    """Columns in memory, without a store: those of the texts, and what was measured elsewhere.
 
     Args:
         pairs: The checked pairs.
@@ -110,98 +160,85 @@ def compute_features(
         harmfulness: Of each pair's prompt, 0 to 1, [n].
         ref_logps: Summed log-probabilities of the chosen and the rejected answers under the reference, nats, [n] each.
         aligned_logps: The same under an aligned model.
-        hidden: What `representations.hidden_columns` tells from hidden states, [n, ...] each.
 
     Raises:
         ValueError: `encoded` is not these pairs in this order.
         UsageError: No pattern list named "common".
     """
-    if [pair.idx for pair in encoded] != pairs.idxs:
-        raise ValueError("encoded pairs must be the table's pairs in the table's order; encode the table as it is")
-    columns: dict[str, np.ndarray] = {}
-    for patterns in pattern_lists:
-        for side in ("chosen", "rejected"):
-            answers = (getattr(pair, side)[-1].content for pair in pairs)
-            columns[f"{side}_refuses_{patterns.name}"] = np.fromiter(map(patterns.matches, answers), bool, len(pairs))
-    for side in ("chosen", "rejected"):
-        if f"{side}_refuses_{DEFAULT_LIST}" not in columns:
-            names = ", ".join(p.name for p in pattern_lists) or "none"
-            raise UsageError(f"expected a pattern list named {DEFAULT_LIST!r}, got {names}; add it to the lists.")
-        columns[f"{side}_refuses"] = columns[f"{side}_refuses_{DEFAULT_LIST}"]
-    for part in ("prompt", "chosen", "rejected"):
-        columns[f"{part}_tokens"] = np.array([len(getattr(pair, part)) for pair in encoded], dtype=np.int64)
-    columns["n_turns"] = np.array([len(pair.prompt) for pair in pairs], dtype=np.int64)
+    check_order(pairs, encoded)
+    text_names(pattern_lists)
+    counts = count_words(map(prompt_and_answers, pairs))
+    columns = text_columns(pairs, encoded, pattern_lists=pattern_lists, counts=counts)
     columns["prompt_harmfulness"] = np.asarray(harmfulness, dtype=np.float64)
-    columns["text_vector"] = text_vectors(
-        [pair.prompt_text for pair in pairs], [f"{pair.chosen_text} {pair.rejected_text}" for pair in pairs]
-    )
     for model, logps in (("ref", ref_logps), ("aligned", aligned_logps)):
         if logps is not None:
             columns[f"{model}_chosen_logps"], columns[f"{model}_rejected_logps"] = map(np.asarray, logps)
-    return Features(np.array(pairs.idxs, dtype=np.int64), {**columns, **(hidden or {})})
+    return Features(np.array(pairs.idxs, dtype=np.int64), columns)
 
 
-def logps_columns(lm: LanguageModel, encoded: Sequence[EncodedPair]) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities of chosen and rejected answers under a model: summed over tokens, nats, float64 [n] each."""
+def check_order(pairs: PairTable, encoded: Sequence[EncodedPair]) -> None:
+    """ValueError where `encoded` is not these pairs in this order."""
+    if [pair.idx for pair in encoded] != pairs.idxs:
+        raise ValueError("encoded pairs must be the table's pairs in the table's order; encode the table as it is")
+
+
+def logps_columns(lm: LanguageModel, encoded: Sequence[EncodedPair], **engine: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities of chosen and rejected answers under a model: summed over tokens, nats, float64 [n] each.
+
+    Args:
+        engine: `layout` and `dtype` of `score_answers`.
+    """
     from smidgen.models.logprobs import score_answers  # here, so that reading features does not load torch
 
-    scored = score_answers(lm, [pair.prompt for pair in encoded], [(pair.chosen, pair.rejected) for pair in encoded])
+    prompts, answers = [pair.prompt for pair in encoded], [(pair.chosen, pair.rejected) for pair in encoded]
+    scored = score_answers(lm, prompts, answers, **engine)
     chosen, rejected = (
         np.array([answers[side].sum(dtype=np.float64) for answers in scored], dtype=np.float64) for side in (0, 1)
     )
     return chosen, rejected
 
 
-def words(text: str) -> list[str]:
-    """The words of a text, lower case, without punctuation."""
-    return _WORD.findall(text.lower())
+def write_features(features: Features, path: Path | str, *, group_rows: int = 16_384) -> None:
+    """Write Parquet, whole or not at all, a group of rows at a time; a second axis becomes fixed-size lists.
 
-
-def text_vectors(prompts: Sequence[str], answers: Sequence[str], *, answer_share: float = 0.3) -> np.ndarray:
-    """One unit vector a pair; an inner product says how alike two pairs' texts are, 0 to 1.
-
-    Prompts and answers are hashed bags of words, weighted by log inverse document frequency over these pairs, and
-    each scaled to length 1: the inner product is (1 - answer_share) * cos(prompts) + answer_share * cos(answers).
-
-    Returns:
-        float32 [n, 384].
+    Of columns that are measured when asked for, the costly ones are left out where nobody has asked; per-pair
+    gradients always are.
     """
-    parts = ((prompts, PROMPT_BUCKETS, 1 - answer_share), (answers, ANSWER_BUCKETS, answer_share))
-    return np.hstack([math.sqrt(share) * _hashed_tfidf(texts, buckets) for texts, buckets, share in parts])
+    columns = features.columns
+    names = columns.written() if isinstance(columns, LazyColumns) else columns
+    kept = {name: columns[name] for name in sorted(names) if name not in _NEVER_WRITTEN}
+    schema = _table(features.idx[:0], {name: values[:0] for name, values in kept.items()}).schema
+    with atomic_write(path, "wb") as file, pq.ParquetWriter(file, schema) as writer:
+        for start in range(0, len(features), group_rows):
+            rows = slice(start, start + group_rows)
+            writer.write_table(_table(features.idx[rows], {name: values[rows] for name, values in kept.items()}))
 
 
-def _hashed_tfidf(texts: Sequence[str], buckets: int) -> np.ndarray:
-    """Unit-length hashed tf-idf rows, [n, buckets] float32; a text without words is a row of zeros."""
-    bags = [sorted(set(words(text))) for text in texts]
-    counts = Counter(word for bag in bags for word in bag)
-    vectors = np.zeros((len(texts), buckets), dtype=np.float32)
-    for vector, bag in zip(vectors, bags, strict=True):
-        for word in bag:
-            vector[zlib.crc32(word.encode("utf-8", "surrogatepass")) % buckets] += np.log(len(texts) / counts[word])
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-
-
-def write_features(features: Features, path: Path | str) -> None:
-    """Write Parquet, whole or not at all; columns with a second axis become fixed-size lists."""
-    arrays = {"idx": pa.array(features.idx)}
-    for name, values in sorted(features.columns.items()):
+def _table(idx: np.ndarray, columns: Mapping[str, np.ndarray]) -> pa.Table:
+    arrays = {"idx": pa.array(idx)}
+    for name, values in columns.items():
         if values.ndim == 1:
             arrays[name] = pa.array(values)
         else:
             flat = pa.array(np.ascontiguousarray(values).reshape(-1))
             arrays[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    with atomic_write(path, "wb") as file:
-        pq.write_table(pa.table(arrays), file)
+    return pa.table(arrays)
 
 
-def read_features(path: Path | str) -> Features:
+def read_features(path: Path | str, *, vectors: bool = True) -> Features:
     """Read what `write_features` wrote, value for value.
+
+    Args:
+        path: Of the file.
+        vectors: Whether columns with a second axis are read, nearly all of the file.
 
     Raises:
         InvalidData: No such file, or not a features file.
     """
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
+        names = [field.name for field in schema if vectors or not pa.types.is_fixed_size_list(field.type)]
+        table = pq.read_table(path, columns=names)
     except (OSError, pa.ArrowException) as error:
         raise InvalidData(f"expected a features file at {path}: {error}. Compute the features again.") from error
     columns = {name: _to_numpy(table.column(name)) for name in table.column_names}

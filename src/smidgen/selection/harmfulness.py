@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from smidgen.errors import InvalidData
-from smidgen.selection.features import words
+from smidgen.selection.texts import words
 
 _PENALTIES = 10.0 ** np.arange(-2, 7)
 _BLOCK = 4096  # prompts whose words are a dense matrix at one time

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from smidgen.data.templates import Template
-from smidgen.data.tokens import EncodedPair, encode_prompts
+from smidgen.data.tokens import EncodedPair
 from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
-from smidgen.models.hidden import pair_states, pooled_hidden, prompt_states
 from smidgen.models.load import LanguageModel
 from smidgen.pairs import PairTable
-from smidgen.selection.features import Features, compute_features, logps_columns
-from smidgen.selection.harmfulness import fit_harmfulness, prompt_harmfulness
+from smidgen.selection.feature_store import FeatureStore, OnBlock, pairs_hash
+from smidgen.selection.features import Features, check_order
+from smidgen.selection.groups import (
+    aligned_group,
+    external_group,
+    look_at_prompts,
+    pair_vector_group,
+    reference_group,
+    text_group,
+)
 from smidgen.selection.kinds import kind_of
-from smidgen.selection.representations import hidden_columns
+from smidgen.selection.texts import all_scored
+
+# The working folder of a run's features, beside what the run leaves; what it holds is named by content.
+WORK = "features.work"
 
 
 def measure_features(
@@ -27,10 +38,12 @@ def measure_features(
     template: Template,
     harmful: Sequence[str],
     harmless: Sequence[str],
-    ref_logps: tuple[np.ndarray, np.ndarray] | None = None,
-    aligned: LanguageModel | None = None,
+    aligned: Callable[[], LanguageModel] | None = None,
+    work: Path | None = None,
+    dtype: str = "float32",
+    on_block: OnBlock = lambda group, done, total: None,
 ) -> tuple[Features, float]:
-    """Every feature that selectors know.
+    """Every feature that selectors know, each group of columns measured when one of them is first asked for.
 
     Args:
         lm: The model that training starts from: the reference.
@@ -39,32 +52,34 @@ def measure_features(
         template: Writes the prompts.
         harmful: Dev prompts that ask for harm, to fit the classifier of prompts on and to compare prompts with.
         harmless: Dev prompts that do not.
-        ref_logps: Summed log-probabilities of the chosen and the rejected answers under `lm`, nats, [n] each, where
-            they are stored already; computed where None.
-        aligned: The model after training on all pairs; None leaves its columns out.
+        aligned: Gives the model after training on all pairs, once it is needed; None leaves its columns out.
+        work: Folder of the store; what it holds of these pairs, models and prompts is not measured again. None for a
+            folder that goes when the features do.
+        dtype: Of the models' computation over the pairs, one of `DTYPES`, or "auto" as in `computing_dtype`.
+        on_block: Called after every block of pairs with the group, how many are done, and how many there are.
 
     Returns:
         The features, and the classifier's accuracy on the dev prompts (leave-one-out).
+
+    Raises:
+        ValueError: `encoded` is not these pairs in this order.
+        InvalidData: Fewer than two dev prompts of a class.
     """
-
-    def tokens(prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        return encode_prompts(prompts, template, lm.tokenizer)
-
-    dev = tokens(harmful), tokens(harmless)
-    hidden_harmful, hidden_harmless = (pooled_hidden(lm, prompts) for prompts in dev)
-    classifier = fit_harmfulness(harmful, harmless, hidden_harmful=hidden_harmful, hidden_harmless=hidden_harmless)
-    asked = [pair.prompt[-1].content for pair in pairs]
-    states = pair_states(lm, [pair.prompt for pair in encoded], [(pair.chosen, pair.rejected) for pair in encoded])
-    features = compute_features(
-        pairs,
-        encoded,
-        pattern_lists=load_pattern_lists(SHIPPED),
-        harmfulness=prompt_harmfulness(classifier, asked, pooled_hidden(lm, tokens(asked))),
-        ref_logps=ref_logps or logps_columns(lm, encoded),
-        aligned_logps=logps_columns(aligned, encoded) if aligned else None,
-        hidden=hidden_columns(states, *(prompt_states(lm, prompts) for prompts in dev)),
-    )
-    return features, classifier.accuracy
+    check_order(pairs, encoded)
+    dev = look_at_prompts(lm, template, harmful, harmless)
+    patterns = load_pattern_lists(SHIPPED)
+    reference = reference_group(lm, pairs, encoded, template=template, dev=dev, dtype=dtype)
+    groups = [
+        text_group(pairs, encoded, patterns, [(found.name, found.patterns) for found in patterns]),
+        reference,
+        pair_vector_group(reference),
+    ]
+    if all_scored(encoded):
+        groups.append(external_group(encoded))
+    if aligned is not None:
+        groups.append(aligned_group(aligned, encoded, dtype=dtype))
+    store = FeatureStore(work, groups, n_rows=len(pairs), pairs=pairs_hash(pairs, encoded), on_block=on_block)
+    return Features(np.array(pairs.idxs, dtype=np.int64), store.columns), dev.classifier.accuracy
 
 
 def subset_columns(

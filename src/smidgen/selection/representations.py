@@ -28,14 +28,12 @@ def hidden_columns(states: PairStates, harmful: np.ndarray, harmless: np.ndarray
             class, -1 to 1, float64 [n].
         `nearest_harmful`, `nearest_harmless`: Which dev prompt that is, counted from 0, int64 [n].
         `prompt_vector`: The prompt's state as a unit vector, float32 [n, at most 256].
-        `hidden_vector`: The whole pair as a unit vector, see `pair_vectors`, float32 [n, at most 256].
     """
     prompts = unit(states.prompt)
     columns = {"ches": ches_scores(states.chosen, states.rejected)}
     for name, dev in (("harmful", harmful), ("harmless", harmless)):
         columns[f"similarity_{name}"], columns[f"nearest_{name}"] = _nearest(prompts, unit(dev))
     columns["prompt_vector"] = unit(project(prompts, MOST_DIMENSIONS))
-    columns["hidden_vector"] = pair_vectors(states)
     return columns
 
 
@@ -54,18 +52,39 @@ def ches_scores(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     return np.einsum("nw,nw->n", chosen, rejected - chosen)
 
 
-def pair_vectors(states: PairStates, *, answer_share: float = 0.3) -> np.ndarray:
+def pair_parts(states: PairStates) -> tuple[np.ndarray, np.ndarray]:
+    """What `pair_vectors` are made of: prompts' states and differences of the answers', each [n, at most 128]."""
+    half = MOST_DIMENSIONS // 2
+    return project(states.prompt, half), project(states.chosen - states.rejected, half)
+
+
+def pair_vectors(
+    prompts: np.ndarray, differences: np.ndarray, means: tuple[np.ndarray, np.ndarray], *, answer_share: float = 0.3
+) -> np.ndarray:
     """One unit vector a pair: what is asked, and in which direction the pair pushes.
 
     The prompt's state and the difference of the answers' mean states, each with its mean over all pairs taken off
     (states share a direction that would make all pairs look alike) and scaled to length 1: an inner product is
     (1 - answer_share) * cos(prompts) + answer_share * cos(differences), up to the projection of wide models.
 
+    Args:
+        prompts: From `pair_parts`, of any of the pairs.
+        differences: The same.
+        means: Of both, over all pairs.
+
     Returns:
         float32 [n, at most 256]; a part that is the same in all pairs is zero.
     """
-    parts = ((states.prompt, 1 - answer_share), (states.chosen - states.rejected, answer_share))
-    return np.hstack([math.sqrt(share) * _centred(project(x, MOST_DIMENSIONS // 2)) for x, share in parts])
+    parts = ((prompts, means[0], 1 - answer_share), (differences, means[1], answer_share))
+    return np.hstack([math.sqrt(share) * _centred(x, mean) for x, mean, share in parts])
+
+
+def mean_rows(x: np.ndarray) -> np.ndarray:
+    """The mean of all rows, added up in float64 a block at a time, in the type of `x`, [width]."""
+    total = np.zeros(x.shape[1])
+    for start in range(0, len(x), _BLOCK):
+        total += x[start : start + _BLOCK].sum(axis=0, dtype=np.float64)
+    return (total / len(x)).astype(x.dtype)
 
 
 def project(vectors: np.ndarray, dimensions: int) -> np.ndarray:
@@ -85,9 +104,9 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def _centred(x: np.ndarray) -> np.ndarray:
-    """Rows without their mean, scaled to length 1; what is left of equal rows is rounding, and stays next to zero."""
-    rest = x - x.mean(axis=0)
+def _centred(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Rows without the mean, scaled to length 1; what is left of equal rows is rounding, and stays next to zero."""
+    rest = x - mean
     lengths, before = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (rest, x))
     return rest / np.maximum(lengths, 1e-3 * before + 1e-12)
 

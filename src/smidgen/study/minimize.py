@@ -15,7 +15,7 @@ from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.runs import content_hash, read_json, write_json
 from smidgen.selection.features import Features, write_features
-from smidgen.selection.measure import measure_features
+from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import Selection, selector
 from smidgen.study.confirm import confirm
 from smidgen.study.estimate import estimate
@@ -168,10 +168,13 @@ def _run(
         template=load_template(context.template, lm.tokenizer),
         harmful=harmful,
         harmless=harmless,
-        aligned=load_language_model(aligned or context.weights / full[0].trial_id),
+        aligned=lambda: load_language_model(aligned or context.weights / full[0].trial_id),
+        work=out / WORK,
+        on_block=lambda group, done, total: study.watch(Progress(f"features: {group}", done, total)),
     )
+    rankings = rank_pairs(study.settings, features)
     write_features(features, out / "features.parquet")
-    finalists = race(study, rank_pairs(study.settings, features), levels)
+    finalists = race(study, rankings, levels)
     sequence, best = nominate(study, finalists, levels)
     finalists += refine(study, sequence[-1], levels)
     sequence, best = nominate(study, finalists, levels)

@@ -16,7 +16,7 @@ from smidgen.evaluation.surrogate import correlation
 from smidgen.models.load import load_language_model, save_language_model
 from smidgen.runs import write_json
 from smidgen.selection.features import Features
-from smidgen.selection.measure import subset_columns
+from smidgen.selection.measure import WORK, subset_columns
 from smidgen.selection.selectors import selector
 from smidgen.study.certificate import build_certificate
 from smidgen.study.confirm import Confirmation, arm_estimate
@@ -138,4 +138,5 @@ def write_winner(confirmation: Confirmation, certificate: dict[str, Any], weight
 
 def drop_work(out: Path) -> None:
     """Remove what only a resumed run would have needed."""
-    shutil.rmtree(out / "weights", ignore_errors=True)
+    for name in ("weights", WORK):
+        shutil.rmtree(out / name, ignore_errors=True)
