@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ def test_less_is_its_formula_over_the_checkpoints_of_a_warm_up(tiny: LanguageMod
     pairs = made_pairs(12)
     reference, before = read(tiny, pairs), flat_weights(tiny.model)
     recipe = Recipe(learning_rate=1e-3, batch_size=4, schedule="linear", dtype="float32")
-    warm = warm_up(tiny, pairs, reference, recipe=recipe, seed=0, share=0.5, checkpoints=2)
+    warm = warm_up(tiny, pairs, partial(read, tiny), recipe=recipe, seed=0, share=0.5, checkpoints=2)
     of, prepared = pair_loss(tiny), less_checkpoints(tiny, warm, HARMFUL, HARMLESS, OPENINGS)
     some = slice(3, 8)
     columns = less_columns(of, prepared, pairs[some], reference[some])
@@ -150,7 +151,7 @@ def test_less_grows_with_the_surrogate_that_the_step_moves(tiny: LanguageModel) 
     pairs = made_pairs(8)
     reference, of = read(tiny, pairs), pair_loss(tiny)
     recipe = Recipe(learning_rate=1e-3, batch_size=4, dtype="float32")
-    (at,) = warm_up(tiny, pairs, reference, recipe=recipe, seed=0, share=1.0, checkpoints=1)
+    (at,) = warm_up(tiny, pairs, partial(read, tiny), recipe=recipe, seed=0, share=1.0, checkpoints=1)
     # Without memory, Adam's step is the pair's own.
     at = replace(at, first_moment=torch.zeros_like(at.weights), betas=(0.0, 0.999))
     columns = less_columns(of, less_checkpoints(tiny, [at], HARMFUL, HARMLESS, OPENINGS), pairs, reference)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -68,14 +69,14 @@ def test_adams_step_is_the_optimisers(tiny: LanguageModel) -> None:
 
 def test_checkpoints_are_those_of_the_same_run_without_stops(tiny: LanguageModel) -> None:
     pairs = made_pairs(40)
-    reference, before = read(tiny, pairs), flat_weights(tiny.model)
-    found = warm_up(tiny, pairs, reference, recipe=RECIPE, seed=3, share=0.2, checkpoints=2)
+    before = flat_weights(tiny.model)
+    found = warm_up(tiny, pairs, partial(read, tiny), recipe=RECIPE, seed=3, share=0.2, checkpoints=2)
     assert torch.equal(flat_weights(tiny.model), before)
     # 8 pairs in batches of 2, two passes; the rate falls from 1 to 1/8 of its peak.
     assert [c.step for c in found] == [4, 8]
     rates = [1e-3 * (1 - done / 8) for done in range(8)]
     assert [c.learning_rate for c in found] == pytest.approx([sum(rates[:4]) / 4, sum(rates[4:]) / 4])
-    backwards = warm_up(tiny, pairs[::-1], reference[::-1], recipe=RECIPE, seed=3, share=0.2, checkpoints=2)
+    backwards = warm_up(tiny, pairs[::-1], partial(read, tiny), recipe=RECIPE, seed=3, share=0.2, checkpoints=2)
     for one, other in zip(found, backwards, strict=True):
         assert torch.equal(one.weights, other.weights)
         assert torch.equal(one.second_moment, other.second_moment)
@@ -86,7 +87,7 @@ def test_checkpoints_are_those_of_the_same_run_without_stops(tiny: LanguageModel
 def test_with_all_pairs_the_last_checkpoint_is_the_trained_model(tiny: LanguageModel) -> None:
     pairs = made_pairs(6)
     reference = read(tiny, pairs)
-    found = warm_up(tiny, pairs, reference, recipe=RECIPE, seed=1, share=1.0, checkpoints=3)
+    found = warm_up(tiny, pairs, partial(read, tiny), recipe=RECIPE, seed=1, share=1.0, checkpoints=3)
     # The order of drawing does not matter to training, which draws its own from each idx.
     train_preference(tiny, pairs, reference, recipe=replace(RECIPE, epochs=3.0), seed=1)
     torch.testing.assert_close(found[-1].weights, flat_weights(tiny.model), atol=1e-6, rtol=0)
@@ -94,10 +95,9 @@ def test_with_all_pairs_the_last_checkpoint_is_the_trained_model(tiny: LanguageM
 
 def test_what_cannot_be_is_refused(tiny: LanguageModel) -> None:
     pairs = made_pairs(4)
-    reference = read(tiny, pairs)
     wrong: list[dict[str, Any]] = [{"share": 0.0}, {"share": 1.5}, {"checkpoints": 0}]
     for settings in wrong:
         with pytest.raises(UsageError, match="share above 0"):
-            warm_up(tiny, pairs, reference, recipe=RECIPE, seed=0, **settings)
+            warm_up(tiny, pairs, partial(read, tiny), recipe=RECIPE, seed=0, **settings)
     with pytest.raises(UsageError, match="lora_rank 2"):
-        warm_up(tiny, pairs, reference, recipe=Recipe(lora_rank=2), seed=0)
+        warm_up(tiny, pairs, partial(read, tiny), recipe=Recipe(lora_rank=2), seed=0)

@@ -7,7 +7,7 @@ How well it follows the generated metric is measured (`correlation`), never assu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -94,6 +94,16 @@ def openings_from(
         )
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [tokens for tokens, _ in ranked[:max_openings]]
+
+
+def refusal_openings(
+    answers: Iterable[str], refuses: Callable[[str], bool], template: Template, tokenizer: Any
+) -> tuple[Opening, ...]:
+    """How those of the answers that refuse begin, as `openings_from` finds it; common English ones where none does."""
+    try:
+        return tuple(openings_from(filter(refuses, answers), template, tokenizer))
+    except InvalidData:
+        return DEFAULT_OPENINGS
 
 
 def prefix_free(openings: Iterable[TokenIds]) -> list[TokenIds]:

@@ -50,12 +50,14 @@ class DevPrompts:
 
     Attributes:
         decides: What it follows from, JSON-able.
+        tokens: The harmful and the harmless prompts' token ids.
         states: Of the harmful and the harmless prompts, from `prompt_states`, [prompts, width] each.
     """
 
     decides: Sequence[Sequence[object]]
     classifier: HarmfulnessClassifier
     direction: RefusalDirection
+    tokens: Sequence[Sequence[tuple[int, ...]]]
     states: tuple[np.ndarray, np.ndarray]
 
 
@@ -70,6 +72,7 @@ def look_at_prompts(
         decides=(harmful, harmless, *dev),
         classifier=fit_harmfulness(harmful, harmless, hidden_harmful=pooled[0], hidden_harmless=pooled[1]),
         direction=fit_refusal_direction(*last),
+        tokens=dev,
         states=(prompt_states(lm, dev[0]), prompt_states(lm, dev[1])),
     )
 
@@ -160,16 +163,10 @@ def pair_vector_group(reference: ColumnGroup) -> ColumnGroup:
 def aligned_group(
     aligned: Callable[[], LanguageModel], encoded: Sequence[EncodedPair], *, dtype: str = "float32"
 ) -> ColumnGroup:
-    """Log-probabilities under a model trained on all pairs, which is loaded, or trained, only when they are needed."""
-    loaded: list[LanguageModel] = []
-
-    def model() -> LanguageModel:
-        if not loaded:
-            loaded.append(aligned())
-        return loaded[0]
+    """Log-probabilities under a model trained on all pairs, asked for when they are needed."""
 
     def prepare(columns: Mapping[str, np.ndarray]) -> MeasureBlock:
-        lm = model()
+        lm = aligned()
         layout = find_layout(lm.model)
 
         def measure(rows: slice) -> dict[str, np.ndarray]:
@@ -181,7 +178,7 @@ def aligned_group(
     return ColumnGroup(
         name="aligned",
         columns=("aligned_chosen_logps", "aligned_rejected_logps"),
-        decides=lambda: (model().fingerprint, str(model().model.dtype), dtype),
+        decides=lambda: (aligned().fingerprint, str(aligned().model.dtype), dtype),
         prepare=prepare,
         on_demand=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from smidgen.data.templates import Template
 from smidgen.data.tokens import EncodedPair
 from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
+from smidgen.evaluation.surrogate import encode_openings, refusal_openings
 from smidgen.models.load import LanguageModel
 from smidgen.pairs import PairTable
 from smidgen.selection.feature_store import FeatureStore, OnBlock, pairs_hash
 from smidgen.selection.features import Features, check_order
+from smidgen.selection.gradient_groups import GradientSettings, GradientSource, gradient_groups
 from smidgen.selection.groups import (
     aligned_group,
     external_group,
@@ -24,10 +27,11 @@ from smidgen.selection.groups import (
     text_group,
 )
 from smidgen.selection.kinds import kind_of
-from smidgen.selection.texts import all_scored
+from smidgen.selection.texts import DEFAULT_LIST, all_scored
 
 # The working folder of a run's features, beside what the run leaves; what it holds is named by content.
 WORK = "features.work"
+_GRADIENTS = GradientSettings()
 
 
 def measure_features(
@@ -39,6 +43,7 @@ def measure_features(
     harmful: Sequence[str],
     harmless: Sequence[str],
     aligned: Callable[[], LanguageModel] | None = None,
+    gradients: GradientSettings = _GRADIENTS,
     work: Path | None = None,
     dtype: str = "float32",
     on_block: OnBlock = lambda group, done, total: None,
@@ -53,6 +58,7 @@ def measure_features(
         harmful: Dev prompts that ask for harm, to fit the classifier of prompts on and to compare prompts with.
         harmless: Dev prompts that do not.
         aligned: Gives the model after training on all pairs, once it is needed; None leaves its columns out.
+        gradients: Of what runs the gradient columns are, where one is asked for.
         work: Folder of the store; what it holds of these pairs, models and prompts is not measured again. None for a
             folder that goes when the features do.
         dtype: Of the models' computation over the pairs, one of `DTYPES`, or "auto" as in `computing_dtype`.
@@ -77,7 +83,19 @@ def measure_features(
     if all_scored(encoded):
         groups.append(external_group(encoded))
     if aligned is not None:
+        aligned = cache(aligned)
         groups.append(aligned_group(aligned, encoded, dtype=dtype))
+    (common,) = [found for found in patterns if found.name == DEFAULT_LIST]
+    openings = refusal_openings((pair.chosen_text for pair in pairs), common.matches, template, lm.tokenizer)
+    source = GradientSource(
+        settings=gradients,
+        lm=lm,
+        encoded=encoded,
+        harmful=dev.tokens[0],
+        harmless=dev.tokens[1],
+        openings=encode_openings(openings, template, lm.tokenizer),
+    )
+    groups += gradient_groups(source, aligned)
     store = FeatureStore(work, groups, n_rows=len(pairs), pairs=pairs_hash(pairs, encoded), on_block=on_block)
     return Features(np.array(pairs.idxs, dtype=np.int64), store.columns), dev.classifier.accuracy
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data.templates import load_template
-from smidgen.errors import InvalidData, UsageError
+from smidgen.errors import UsageError
 from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
-from smidgen.evaluation.surrogate import DEFAULT_OPENINGS, openings_from
+from smidgen.evaluation.surrogate import refusal_openings
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.runs import content_hash, read_json, write_json
 from smidgen.selection.features import Features, write_features
+from smidgen.selection.gradient_groups import GradientSettings
 from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import Selection, selector
 from smidgen.study.confirm import confirm
@@ -126,6 +127,7 @@ def minimize(
     watch(Progress("reference log-probabilities", 0, 1))
     reference_logps(lm, inputs.encoded, ReferenceStore(store), dtype=settings.recipe.dtype)
     reference_logps(lm, [*inputs.heldout["dev"], *inputs.heldout["confirm"]], ReferenceStore(store))
+    (patterns,) = load_pattern_lists([settings.patterns])
     context = TrialContext(
         model=model,
         template=template,
@@ -135,7 +137,12 @@ def minimize(
         reference_store=store,
         weights=out / "weights",
         pattern_lists=_pattern_lists(settings),
-        openings=refusal_openings(lm, inputs, template, settings),
+        openings=refusal_openings(
+            (pair.chosen_text for pair in inputs.pairs),
+            patterns.matches,
+            load_template(template, lm.tokenizer),
+            lm.tokenizer,
+        ),
         max_new_tokens=settings.max_new_tokens,
         threads=threads,
     )
@@ -169,6 +176,7 @@ def _run(
         harmful=harmful,
         harmless=harmless,
         aligned=lambda: load_language_model(aligned or context.weights / full[0].trial_id),
+        gradients=GradientSettings(objective=study.settings.loss, recipe=study.recipe, seed=study.settings.seed),
         work=out / WORK,
         on_block=lambda group, done, total: study.watch(Progress(f"features: {group}", done, total)),
     )
@@ -193,18 +201,6 @@ def _run(
 def rank_pairs(settings: StudySettings, features: Features) -> dict[str, Selection]:
     """Every competing ranking, by its specification."""
     return {spec: selector.bind(spec)(features, settings.seed) for spec in settings.selectors}
-
-
-def refusal_openings(
-    lm: LanguageModel, inputs: StudyInputs, template: str, settings: StudySettings
-) -> tuple[tuple[int, ...] | str, ...]:
-    """How this data's refusals begin, for the surrogate; common English ones where it refuses nothing."""
-    (patterns,) = load_pattern_lists([settings.patterns])
-    refusing = [pair.chosen[-1].content for pair in inputs.pairs if patterns.matches(pair.chosen[-1].content)]
-    try:
-        return tuple(openings_from(refusing, load_template(template, lm.tokenizer), lm.tokenizer))
-    except InvalidData:
-        return tuple(DEFAULT_OPENINGS)
 
 
 def input_hashes(lm: LanguageModel, inputs: StudyInputs) -> dict[str, str]:

@@ -151,7 +151,8 @@ class _Run:
         layout: Layout,
     ) -> None:
         self.lm, self.pairs, self.reference, self.objective = lm, pairs, reference, objective
-        self.recipe, self.smoothing, self.layout = recipe, smoothing, layout
+        self.recipe, self.smoothing = recipe, smoothing
+        self.layout: Layout = layout
         self.steps = recipe.total_steps(len(members))
         inside = set(members)
         self.candidates = [i for i in range(len(pairs)) if i not in inside]
@@ -190,7 +191,7 @@ class _Run:
         total = (shares * losses).mean()
         (gradient,) = torch.autograd.grad(total, weights, create_graph=True)
         leaves = [t.detach().requires_grad_() for t in (state.weights, state.first, state.second, gradient)]
-        after = self._update(_State(*leaves[:3]), leaves[3], step)
+        after = self._update(_State(leaves[0], leaves[1], leaves[2]), leaves[3], step)
         direct = torch.autograd.grad(
             [after.weights, after.first, after.second], leaves, [adjoint.weights, adjoint.first, adjoint.second]
         )
@@ -204,8 +205,7 @@ class _Run:
 
     def _along(self, weights: Tensor, direction: Tensor, positions: Sequence[int]) -> Tensor:
         """Slope of each pair's loss along a direction of the weights, [pairs]; forward mode, one pass."""
-        _, slopes = torch.func.jvp(lambda w: self._losses(w, positions), (weights,), (direction,))
-        return slopes
+        return torch.func.jvp(lambda w: self._losses(w, positions), (weights,), (direction,))[1]
 
     def _losses(self, weights: Tensor, positions: Sequence[int]) -> Tensor:
         batch = self._batch(positions)

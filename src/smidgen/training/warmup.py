@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -52,7 +52,7 @@ class Checkpoint:
 def warm_up(
     lm: LanguageModel,
     pairs: Sequence[EncodedPair],
-    reference: Sequence[ReferenceLogps] | None,
+    reference: Callable[[Sequence[EncodedPair]], Sequence[ReferenceLogps] | None],
     *,
     objective: str | Loss = "dpo",
     recipe: Recipe,
@@ -65,7 +65,7 @@ def warm_up(
 
     Args:
         pairs: All pairs; which are drawn depends on the seed and each pair's idx alone.
-        reference: Per-token values of each of `pairs`, from `lm` as it is.
+        reference: Gives per-token values of the pairs drawn, from `lm` as it is.
         recipe: How; its epochs and steps do not count, and it trains all weights.
         share: Of the pairs, above 0 and up to 1; at least one batch of them.
         checkpoints: How many, and passes; the last is the end of training.
@@ -84,7 +84,7 @@ def warm_up(
     if recipe.lora_rank:
         raise UsageError(f"expected a recipe that trains all weights, got lora_rank {recipe.lora_rank}; give 0.")
     n_drawn = min(len(pairs), max(recipe.batch_size, round(share * len(pairs))))
-    drawn = sorted(range(len(pairs)), key=lambda i: random_key(f"{seed}/warm-up", pairs[i].idx))[:n_drawn]
+    drawn = sorted(pairs, key=lambda pair: random_key(f"{seed}/warm-up", pair.idx))[:n_drawn]
     recipe = replace(recipe, epochs=float(checkpoints), steps=None)
     steps = recipe.total_steps(n_drawn)
     wanted = {math.ceil(steps * (number + 1) / checkpoints) for number in range(checkpoints)}
@@ -101,8 +101,8 @@ def warm_up(
     with at_weights(lm.model, flat_weights(lm.model)):
         train_preference(
             lm,
-            [pairs[i] for i in drawn],
-            None if reference is None else [reference[i] for i in drawn],
+            drawn,
+            reference(drawn),
             objective=objective,
             recipe=recipe,
             seed=seed,
