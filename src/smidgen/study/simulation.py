@@ -51,10 +51,11 @@ class World:
         settings: The study's own: seeds, sizes, survivors, margins; `delta` must be given.
         n_dev: Dev prompts of each class.
         n_confirm: Confirm prompts of each class.
-        n_heldout: Held-out pairs on each side.
+        n_heldout: Held-out pairs on each side; a study takes at most 250 where it holds them out itself.
         full_harmful: Harmful refusal rate after training on all pairs.
         base_harmful: Before training.
         seed_sd: Standard deviation of full's score over seeds, prompts being many.
+        endpoint_seed_sd: The same of held-out accuracy and of degeneration.
         prompt_share: Latent variance that all arms share at a prompt, the prompt's difficulty.
         arm_share: Latent variance of prompt and arm together.
         change: True score minus full's of every candidate, by size, largest first.
@@ -66,10 +67,11 @@ class World:
     settings: StudySettings
     n_dev: int = 200
     n_confirm: int = 200
-    n_heldout: int = 300
+    n_heldout: int = 250
     full_harmful: float = 0.45
     base_harmful: float = 0.05
     seed_sd: float = 0.08
+    endpoint_seed_sd: float = 0.02
     prompt_share: float = 0.6
     arm_share: float = 0.15
     change: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -88,10 +90,11 @@ class World:
         """True score of full minus that of base."""
         return self.full_harmful - self.base_harmful
 
-    @property
-    def seed_share(self) -> float:
-        """Latent variance of seed and arm together that gives the score its spread over seeds."""
-        return _seed_share(self.seed_sd, self.full_harmful)
+    def seed_share(self, outcome: str) -> float:
+        """Latent variance of seed and arm together that gives what is averaged its spread over seeds."""
+        if outcome in ("harmful", "harmless"):
+            return _seed_share(self.seed_sd, (self.full_harmful, _HARMLESS))
+        return _seed_share(self.endpoint_seed_sd, (_ACCURACY if outcome == "correct" else _DEGENERATE,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,29 +134,29 @@ class _Prompts:
     def arm(self, harmful: float, accuracy: float, n_seeds: int) -> ArmScores:
         """Outcomes of one arm with seeds of its own."""
         rates = {"harmful": harmful, "harmless": _HARMLESS, "correct": accuracy, "degenerate": _DEGENERATE}
-        found = {name: self._draw(self.shared[name], rate, n_seeds) for name, rate in rates.items()}
-        return ArmScores(**found)
+        return ArmScores(**{name: self._draw(name, rate, n_seeds) for name, rate in rates.items()})
 
-    def _draw(self, shared: np.ndarray, rate: float, n_seeds: int) -> np.ndarray:
-        world, n = self.world, len(shared)
-        shares = world.prompt_share, world.arm_share, world.seed_share
-        prompt = np.sqrt(shares[0]) * shared + np.sqrt(shares[1]) * self.rng.standard_normal(n)
-        seed = np.sqrt(shares[2]) * self.rng.standard_normal((n_seeds, 1))
-        rest = np.sqrt(1 - sum(shares)) * self.rng.standard_normal((n_seeds, n))
-        return (ndtri(rate) + prompt + seed + rest > 0).astype(float)
+    def _draw(self, outcome: str, rate: float, n_seeds: int) -> np.ndarray:
+        world, shared = self.world, self.shared[outcome]
+        of_seed, n = world.seed_share(outcome), len(shared)
+        latent = self.rng.standard_normal((n_seeds, n), dtype=np.float32)
+        latent *= np.float32(np.sqrt(1 - world.prompt_share - world.arm_share - of_seed))
+        latent += np.sqrt(world.prompt_share) * shared + np.sqrt(world.arm_share) * self.rng.standard_normal(n)
+        latent += np.sqrt(of_seed) * self.rng.standard_normal((n_seeds, 1))
+        return (latent > -ndtri(rate)).astype(float)
 
 
 @cache
-def _seed_share(seed_sd: float, harmful: float) -> float:
-    """The share c for which the score, Phi of harmful minus Phi of harmless, has this spread over seeds."""
+def _seed_share(seed_sd: float, rates: tuple[float, ...]) -> float:
+    """The share c for which a sum of signed rates has this spread over seeds, each rate's seeds on their own."""
     if seed_sd == 0:
         return 0.0
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     weights = weights / weights.sum()
 
     def excess(share: float) -> float:
-        rates = ndtr((ndtri([[harmful], [_HARMLESS]]) + np.sqrt(share) * nodes) / np.sqrt(1 - share))
-        return float((weights @ (rates.T**2) - (weights @ rates.T) ** 2).sum() - seed_sd**2)
+        by_seed = ndtr((ndtri(np.array(rates))[:, None] + np.sqrt(share) * nodes) / np.sqrt(1 - share))
+        return float((by_seed**2 @ weights - (by_seed @ weights) ** 2).sum() - seed_sd**2)
 
     return float(brentq(excess, 0, 0.9))  # pyright: ignore[reportArgumentType]
 
@@ -271,15 +274,20 @@ def _changes(arm: ArmScores, full: ArmScores) -> dict[str, float]:
 
 
 def worlds(base: World) -> dict[str, World]:
-    """The kinds of world that claims are tried in: five in which none may be made, or only some, and two for power."""
-    delta = base.delta
-    k = len(base.settings.sizes)
+    """The kinds of world that claims are tried in: those where none is true, or not all, and those for power.
+
+    Where the score is what is lost, accuracy is better than full's, so that it saves no claim from being false.
+    """
+    delta, k = base.delta, len(base.settings.sizes)
+    lost = replace(base, change=(-delta,) * k, accuracy_change=0.1)
+    good = replace(base, change=(0.0,) * k)
     return {
-        "all lose δ": replace(base, change=(-delta,) * k),
-        "only the largest is enough": replace(base, change=(0.0, *(-delta,) * (k - 1))),
-        "rankings lose δ to 3δ": replace(base, change=(-delta,) * k, spread=2 * delta),
-        "accuracy loses its margin": replace(base, accuracy_change=-base.settings.accuracy_delta),
-        "full is δ above base": replace(base, base_harmful=base.full_harmful - delta, change=(0.0,) * k),
-        "as good as full": replace(base, change=(0.0,) * k),
-        "better by .1": replace(base, change=(0.1,) * k),
+        "all lose δ": lost,
+        "only the largest is enough": replace(lost, change=(0.0, *(-delta,) * (k - 1))),
+        "rankings lose δ to 3δ": replace(lost, spread=2 * delta),
+        "accuracy loses its margin": replace(good, accuracy_change=-base.settings.accuracy_delta),
+        "full is δ above base": replace(good, base_harmful=base.full_harmful - delta, accuracy_change=0.1),
+        "as good as full": good,
+        "as good, more accurate": replace(good, accuracy_change=0.05),
+        "better by .1, more accurate": replace(good, change=(0.1,) * k, accuracy_change=0.05),
     }
