@@ -106,6 +106,16 @@ class StudyRecords:
         wanted = {trial.trial_id for trial in trials}
         return {row[0]: _record(row) for row in rows if row[0] in wanted}
 
+    def confirmed(self, arm: str, budget: int) -> list[TrialRecord]:
+        """Finished confirm trials of one arm at one size, by seed."""
+        with closing(self._connect()) as connection:
+            rows = connection.execute(
+                "SELECT trial_id, arm, selector, budget, seed, metrics, wall_seconds FROM trials "
+                "WHERE stage = 'confirm' AND arm = ? AND budget = ? ORDER BY seed",
+                (arm, budget),
+            ).fetchall()
+        return [_record(row) for row in rows]
+
     def surrogate_and_score(self) -> tuple[list[float], list[float]]:
         """Surrogate and generated score of every dev trial that measured both."""
         with closing(self._connect()) as connection:
