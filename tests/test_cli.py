@@ -455,3 +455,22 @@ def test_select_writes_the_subset_and_why(run: Run, trained: Path, tmp_path: Pat
     assert lines[0].startswith("idx,prompt,chosen,rejected,rank,selector,reason,kind,")
     assert len(lines) == 6
     assert {"features.parquet", "subset_spreadsheet.csv", "run.json"} <= set(contents(tmp_path / "subset"))
+
+
+def test_plan_tells_the_textbooks_numbers_and_what_seeds_add(run: Run) -> None:
+    code, out, _ = run("plan", "--delta", "0.1", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["textbook_prompts"] == {"unpaired": 365, "paired": 183}
+    assert found["prompts_per_class"] is None  # five seeds that differ by .08 cannot carry it
+    assert found["least_seeds"] == next(n for n in range(2, 99) if plan_prompts(run, n) is not None)
+    code, out, _ = run("plan", "--delta", "0.1", "--seed-sd", "0.03")
+    assert code == 0
+    assert "With 5 seeds: " in out
+    assert max(map(len, out.splitlines())) <= 120
+    assert run("plan", "--power", "1.5")[0] == 2
+    assert run("plan", "--run", "nowhere")[0] == 2
+
+
+def plan_prompts(run: Run, n_seeds: int) -> int | None:
+    return json.loads(run("plan", "--confirm-seeds", n_seeds, "--json")[1])["prompts_per_class"]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import nctdtr, ndtri, stdtrit
 
+from smidgen.evaluation.statistics import interaction_variance
+
 MOST_PROMPTS = 20_000
 MOST_SEEDS = 100
 
@@ -111,16 +113,9 @@ def observed_spread(arms: Sequence[tuple[np.ndarray, ...]]) -> Spread:
     by_seed = [sum(s * x.mean(axis=1) for s, x in zip(signs, arm, strict=False)) for arm in arms]
     between = np.mean([np.var(scores, ddof=1) for scores in by_seed])
     # A seed's mean over few items varies by them too; that part is in the items' variance already.
-    chance = np.mean([sum(_interaction(x) for x in arm) for arm in arms])
+    chance = np.mean([sum(len(x) * interaction_variance(x) for x in arm) for arm in arms])
     return Spread(
         rates=tuple(float(x.mean()) for x in arms[1]),
         rho=max(0.0, 1 - paired / single) if single else 0.0,
         seed_sd=math.sqrt(max(0.0, float(between - chance))),
     )
-
-
-def _interaction(outcomes: np.ndarray) -> float:
-    """Variance of one seed's mean that comes from seed and item together."""
-    n_seeds, n = outcomes.shape
-    residual = outcomes - outcomes.mean(axis=0) - outcomes.mean(axis=1, keepdims=True) + outcomes.mean()
-    return float((residual**2).sum() / ((n_seeds - 1) * (n - 1)) / n)

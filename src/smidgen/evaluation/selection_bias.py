@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smidgen.evaluation.statistics import interaction_variance
+
 
 @dataclass(frozen=True, slots=True)
 class Contest:
@@ -54,11 +56,9 @@ def contest(candidates: Sequence[tuple[np.ndarray, np.ndarray]], common: tuple[n
         per_prompt = np.stack([c[side].mean(axis=0) for c in candidates]) - common[side].mean(axis=0)
         changes += sign * per_prompt.mean(axis=1)
         covariance += np.atleast_2d(np.cov(per_prompt)) / per_prompt.shape[1]
-    within = [_seed_scores(arm) for arm in candidates]
-    spread = [(float(s.var(ddof=1)), len(s) - 1) for s in within if len(s) > 1]
-    pooled = sum(v * df for v, df in spread) / sum(df for _, df in spread) if spread else 0.0
-    covariance += np.diag([pooled / len(s) for s in within])
-    return Contest(changes, covariance + pooled / len(common[0]))
+    of_seeds = _seed_variance(candidates)
+    covariance += np.diag([of_seeds / len(arm[0]) for arm in candidates])
+    return Contest(changes, covariance + of_seeds / len(common[0]))
 
 
 def selection_bias(
@@ -88,5 +88,12 @@ def selection_bias(
     return float(np.mean(excess)) if excess else 0.0
 
 
-def _seed_scores(arm: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    return arm[0].mean(axis=1) - arm[1].mean(axis=1)
+def _seed_variance(arms: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Variance of a score over seeds, pooled; less what seed and prompt make together, which is in the prompts' part."""
+    several = [arm for arm in arms if len(arm[0]) > 1]
+    if not several:
+        return 0.0
+    between = [float((arm[0].mean(axis=1) - arm[1].mean(axis=1)).var(ddof=1)) for arm in several]
+    together = [len(arm[0]) * (interaction_variance(arm[0]) + interaction_variance(arm[1])) for arm in several]
+    weights = [len(arm[0]) - 1 for arm in several]
+    return max(0.0, float(np.average(np.subtract(between, together), weights=weights)))
