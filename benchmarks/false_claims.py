@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -21,21 +22,36 @@ import numpy as np
 
 from smidgen.evaluation.statistics import wilson
 from smidgen.study.plan import StudySettings
-from smidgen.study.simulation import Outcome, World, play, worlds
+from smidgen.study.simulation import World, play, worlds
+
+COLUMNS = {
+    "false": "false claims",
+    "claimed": "claims",
+    "bound_missed": "loss bound too low",
+    "sequence_bound_missed": "loss bound of the sequence too low",
+}
+
+
+_CHUNK = 100  # studies between two writes of --json, so that a run that is stopped early leaves what it has
 
 
 def main() -> None:
     arguments = parse()
     cells = [(n, sd) for n in arguments.prompts for sd in arguments.seed_sd]
-    jobs = [(name, cell, arguments) for name in worlds(_world(*cells[0], arguments)) for cell in cells]
-    if arguments.world:
-        jobs = [job for job in jobs if job[0] in arguments.world]
+    names = [name for name in worlds(_world(*cells[0], arguments)) if name in (arguments.world or [name])]
+    kinds = [(name, cell) for name in names for cell in cells]
+    counts: Counter[tuple[str, tuple[int, float], str]] = Counter()
     with ProcessPoolExecutor(arguments.workers) as pool:
-        found = list(pool.map(simulate, *zip(*jobs, strict=True)))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{arguments.replications} replications a cell, {arguments.seeds} seeds, δ = {arguments.delta}\n")
-    for column, title in (("false", "false claims"), ("claimed", "claims"), ("bound_missed", "loss bound too low")):
+        for chunk in range(-(-arguments.replications // _CHUNK)):
+            jobs = [(*kind, chunk, arguments) for kind in kinds]
+            for kind, found in zip(kinds, pool.map(simulate, *zip(*jobs, strict=True)), strict=True):
+                for column, k in found.items():
+                    counts[*kind, column] += k
+            found = [summary(name, cell, counts, arguments) for name, cell in kinds]
+            if arguments.json:
+                arguments.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{found[0]['studies']} studies a cell, {arguments.seeds} seeds, δ = {arguments.delta}\n")
+    for column, title in COLUMNS.items():
         print(f"{title}, %\n\n{table(found, column, cells)}\n")
 
 
@@ -52,25 +68,32 @@ def parse() -> Namespace:
     return parser.parse_args()
 
 
-def simulate(name: str, cell: tuple[int, float], arguments: Namespace) -> dict[str, Any]:
-    """One cell; its draws depend on its name and numbers alone."""
+def simulate(name: str, cell: tuple[int, float], chunk: int, arguments: Namespace) -> dict[str, int]:
+    """How many of a chunk's studies ended how; the draws depend on the name and the numbers alone."""
     world = worlds(_world(*cell, arguments))[name]
-    rng = np.random.default_rng(zlib.crc32(f"{name} {cell} {arguments.seeds}".encode()))
-    played = [play(world, rng) for _ in range(arguments.replications)]
-    return {"world": name, "prompts": cell[0], "seed_sd": cell[1], "seeds": arguments.seeds} | summary(played)
-
-
-def summary(played: Sequence[Outcome]) -> dict[str, Any]:
-    """Shares of studies, each with its interval."""
+    rng = np.random.default_rng(zlib.crc32(f"{name} {cell} {arguments.seeds} {chunk}".encode()))
+    played = [play(world, rng) for _ in range(_CHUNK)]
     sequence = [o.sequence_bound is not None and o.loss > o.sequence_bound + 1e-9 for o in played]
-    counts = {
-        "claimed": sum(o.claimed for o in played),
+    return {
+        "studies": len(played),
         "false": sum(o.false for o in played),
+        "claimed": sum(o.claimed for o in played),
         "bound_missed": sum(o.loss > o.loss_bound + 1e-9 for o in played),
         "sequence_bound_missed": sum(sequence),
     }
-    shares = {name: wilson(k, len(played)).as_dict() for name, k in counts.items()}
-    return {"replications": len(played), **shares, "nominated": float(np.mean([o.nominated for o in played]))}
+
+
+def summary(name: str, cell: tuple[int, float], counts: Counter[Any], arguments: Namespace) -> dict[str, Any]:
+    """Shares of studies, each with its interval."""
+    studies = counts[name, cell, "studies"]
+    shares = {column: wilson(counts[name, cell, column], studies).as_dict() for column in COLUMNS}
+    return {
+        "world": name,
+        "prompts": cell[0],
+        "seed_sd": cell[1],
+        "seeds": arguments.seeds,
+        "studies": studies,
+    } | shares
 
 
 def table(found: Sequence[dict[str, Any]], column: str, cells: Sequence[tuple[int, float]]) -> str:

@@ -24,6 +24,8 @@ SETTINGS = StudySettings(
     confirm_sizes=2,
     confirm_seeds=2,
     max_new_tokens=4,
+    transfer=True,
+    transfer_seeds=2,
 )
 
 

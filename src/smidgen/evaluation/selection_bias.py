@@ -89,7 +89,7 @@ def selection_bias(
 
 
 def _seed_variance(arms: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Variance of a score over seeds, pooled; less what seed and prompt make together, which is in the prompts' part."""
+    """Variance of scores over seeds, pooled, less that of seed and prompt together, which the prompts' part has."""
     several = [arm for arm in arms if len(arm[0]) > 1]
     if not several:
         return 0.0
