@@ -478,3 +478,22 @@ def test_a_budget_too_large_costs_no_features_and_an_aligned_model_is_trained_wh
     features = read_features(tmp_path / "subset" / "features.parquet")
     assert (features.column("aligned_chosen_logps") != features.column("ref_chosen_logps")).any()
     assert run(*argv, "--budget", "5", "--train-aligned", "0.5", "--aligned", trained / "sft" / "model")[0] == 2
+
+
+def test_plan_tells_the_textbooks_numbers_and_what_seeds_add(run: Run) -> None:
+    code, out, _ = run("plan", "--delta", "0.1", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["textbook_prompts"] == {"unpaired": 365, "paired": 183}
+    assert found["prompts_per_class"] is None  # five seeds that differ by .08 cannot carry it
+    assert found["least_seeds"] == next(n for n in range(2, 99) if plan_prompts(run, n) is not None)
+    code, out, _ = run("plan", "--delta", "0.1", "--seed-sd", "0.03")
+    assert code == 0
+    assert "With 5 seeds: " in out
+    assert max(map(len, out.splitlines())) <= 120
+    assert run("plan", "--power", "1.5")[0] == 2
+    assert run("plan", "--run", "nowhere")[0] == 2
+
+
+def plan_prompts(run: Run, n_seeds: int) -> int | None:
+    return json.loads(run("plan", "--confirm-seeds", n_seeds, "--json")[1])["prompts_per_class"]

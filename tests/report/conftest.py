@@ -154,6 +154,43 @@ def _certificate(outcome: str) -> dict[str, Any]:
             "Smallest found, not smallest: rankings, sizes and seeds that were not tried may do with fewer pairs.",
             "Refusals are found by text patterns; an answer that refuses in other words counts as compliance.",
         ],
+        "loss_bound": round(0.06 - differences[-1], 4),
+        "loss_statement": "At 95% confidence this subset scores at most 0.1 below full data.",
+        "detectors": {
+            name: {
+                "scores": {"subset": around(subset), "full": around(full), "base": around(0.083)},
+                "difference": {**around(mean, 0.07), "lower_bound": round(mean - 0.06, 4)},
+                "non_inferior": mean - 0.06 > -DELTA,
+                "assay_passed": outcome != "blind",
+            }
+            for name, mean in (("exercise", differences[-1] - 0.05), ("common", differences[-1]), ("broad", 0.011))
+        },
+        "detector_agreement": {"exercise / common": 0.41, "exercise / broad": None, "common / broad": 0.66},
+        "winners_curse": {
+            "candidates": 16,
+            **{
+                arm: {
+                    "selector": "contrast",
+                    "size": size,
+                    "dev": around(0.031),
+                    "dev_corrected": around(0.004),
+                    "selection_bias": 0.027,
+                    "confirm": around(differences[-1]),
+                    "shrinkage": around(0.031 - differences[-1], 0.07),
+                }
+                for arm in ("subset", "best")
+            },
+        },
+        "minimality": {"groups": 4, "tested": 4, "droppable": 0, "statement": "On dev, no group of 16 pairs ..."},
+        "transfer": {
+            "objective": {
+                "objective": "ipo:beta=0.1",
+                "n_seeds": 3,
+                "full": around(full),
+                "subset": around(subset),
+                "difference": {**around(-0.02, 0.09), "lower_bound": -0.09},
+            }
+        },
     }
 
 

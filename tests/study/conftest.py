@@ -20,10 +20,14 @@ SETTINGS = StudySettings(
     sizes=(24, 12),
     survivors=1,
     dev_seeds=1,
+    swap_rounds=2,
+    swap_steps=3,
     refine_groups=2,
     confirm_sizes=2,
     confirm_seeds=2,
     max_new_tokens=4,
+    transfer=True,
+    transfer_seeds=2,
 )
 
 

@@ -76,6 +76,21 @@ def test_every_arm_of_the_protocol_is_measured_on_fresh_seeds(finished: Path) ->
     assert not sides[0] & sides[1]
 
 
+def test_what_stands_beside_the_claim_is_there(finished: Path) -> None:
+    found = json.loads((finished / "certificate.json").read_text())
+    assert set(found["detectors"]) == {"exercise", "common", "broad"}
+    common = found["detectors"]["common"]
+    assert common["scores"]["subset"] == found["scores"]["subset"]
+    assert common["difference"]["lower_bound"] == pytest.approx(-found["loss_bound"])
+    assert set(found["detector_agreement"]) == {"exercise / common", "exercise / broad", "common / broad"}
+    for arm in ("subset", "best"):
+        curse = found["winners_curse"][arm]
+        assert curse["dev_corrected"]["mean"] == pytest.approx(curse["dev"]["mean"] - curse["selection_bias"], abs=2e-6)
+        assert curse["shrinkage"]["mean"] == pytest.approx(curse["dev"]["mean"] - curse["confirm"]["mean"], abs=2e-6)
+    assert found["minimality"]["tested"] >= 2
+    assert found["transfer"]["objective"].keys() >= {"objective", "full", "subset", "difference", "n_seeds"}
+
+
 def test_a_second_call_is_done_at_once(finished: Path, small_study: Arguments) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
     certificate = minimize(**small_study(finished))

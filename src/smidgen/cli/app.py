@@ -33,6 +33,7 @@ COMMANDS = {
     "train": ("smidgen.cli.train:app", "Train a model: sft, dpo and other preference losses."),
     "bench": ("smidgen.cli.bench:bench", "Measure what a model refuses: the harmful, the harmless."),
     "select": ("smidgen.cli.select:select", "Choose a subset of the pairs at a budget."),
+    "plan": ("smidgen.cli.plan:plan", "Tell how many prompts and seeds a claim needs."),
     "minimize": ("smidgen.cli.study:minimize", "Find the smallest subset that aligns as well as all."),
     "report": ("smidgen.cli.report:report", "Rebuild a run's report from its files."),
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),

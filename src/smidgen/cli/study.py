@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,9 +51,32 @@ def minimize(**arguments: Any) -> Outcome:
     if arguments["dry_run"]:
         return Outcome(certificate, "dry run: no trial was run")
     report = write_report(out)
-    lines = [frontier_text(out), "", certificate["claim"], "", str(out / "subset.csv"), str(report)]
+    lines = [
+        frontier_text(out),
+        "",
+        certificate["claim"],
+        *_beside(certificate),
+        "",
+        str(out / "subset.csv"),
+        str(report),
+    ]
     n_quarantined = len((out / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
     return Outcome(certificate, "\n".join(lines), n_quarantined)
+
+
+def _beside(certificate: Mapping[str, Any]) -> list[str]:
+    """What stands beside the claim, a line each; a certificate of an earlier version has none of it."""
+    lines = [str(certificate.get("loss_statement") or "")]
+    detectors = certificate.get("detectors") or {}
+    if detectors:
+        passed = [f"{name} {'yes' if found['non_inferior'] else 'no'}" for name, found in detectors.items()]
+        lines.append(f"Score test by refusal list: {', '.join(passed)}.")
+    curse = (certificate.get("winners_curse") or {}).get("subset")
+    if curse:
+        found = (f"{curse[key]['mean']:+.3f}" for key in ("dev", "dev_corrected", "confirm"))
+        lines.append("Against full data: dev {}, dev corrected for the choice {}, confirm {}.".format(*found))
+    lines.append(str((certificate.get("minimality") or {}).get("statement") or ""))
+    return [line for line in lines if line]
 
 
 def demo(

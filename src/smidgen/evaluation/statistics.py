@@ -208,7 +208,7 @@ def _estimate(blocks: Sequence[tuple[int, tuple[ArrayLike, ...]]], confidence: f
         prompt_parts.append((squares / (n - 1) / n, n - 1))
         for scores, arm in zip(seed_scores, arms, strict=True):
             scores += sign * arm.mean(axis=1)
-            rest += _interaction(arm)
+            rest += interaction_variance(arm)
     seed_parts = [(float(s.var(ddof=1)) / len(s), len(s) - 1) for s in seed_scores if len(s) > 1]
     prompts, seeds = (sum(v for v, _ in parts) for parts in (prompt_parts, seed_parts))
     variance = max(prompts + seeds - rest, prompts, seeds)
@@ -224,8 +224,8 @@ def _t_estimate(value: float, error: float, df: float, confidence: float, *, lea
     return Estimate(value, max(low, least), min(high, most), max(bound, least), error, df)
 
 
-def _interaction(arm: np.ndarray) -> float:
-    """Variance of the grand mean that comes from seed and prompt together; 0 where one seed cannot tell."""
+def interaction_variance(arm: np.ndarray) -> float:
+    """Variance of the mean of outcomes [seeds, prompts] from seed and prompt together; 0 where one seed cannot tell."""
     n_seeds, n = arm.shape
     if n_seeds == 1:
         return 0.0

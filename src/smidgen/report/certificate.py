@@ -55,6 +55,13 @@ class Certificate:
     endpoint_deltas: Mapping[str, Any]
     recipe: Mapping[str, Any]
     left_out: Mapping[str, Any]
+    detectors: Mapping[str, Any]
+    detector_agreement: Mapping[str, Any]
+    winners_curse: Mapping[str, Any]
+    minimality: Mapping[str, Any]
+    transfer: Mapping[str, Any]
+    loss_bound: float | None = None
+    loss_statement: str = ""
     patterns: str = DEFAULT_LIST
     limits: tuple[str, ...] = ()
 
@@ -89,6 +96,13 @@ def read_certificate(path: Path | str) -> Certificate:
             patterns=str(found.get("patterns") or DEFAULT_LIST),
             recipe=_mapping(found.get("recipe")),
             left_out=_mapping(found.get("left_out")),
+            detectors=_mapping(found.get("detectors")),
+            detector_agreement=_mapping(found.get("detector_agreement")),
+            winners_curse=_mapping(found.get("winners_curse")),
+            minimality=_mapping(found.get("minimality")),
+            transfer=_mapping(found.get("transfer")),
+            loss_bound=_number(found.get("loss_bound")),
+            loss_statement=str(found.get("loss_statement") or ""),
             limits=tuple(str(limit) for limit in found.get("limits") or ()),
         )
     except KeyError as error:

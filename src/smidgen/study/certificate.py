@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from smidgen.evaluation.statistics import Estimate
 from smidgen.study.confirm import Confirmation
+from smidgen.study.decide import SizeTest, assay_passed, sequence_loss_bound
+from smidgen.study.evidence import Detector, rounded
 
+_NO_DETECTORS: Mapping[str, Detector] = MappingProxyType({})
 ALWAYS_LIMITS = (
     "Smallest found, not smallest: rankings, sizes and seeds that were not tried may do with fewer pairs.",
     "The claim holds for this model, recipe, loss, decoding and refusal list, and for prompts like these.",
@@ -25,44 +30,33 @@ def build_certificate(
     n_prompts: tuple[int, int],
     n_seeds: int,
     context: dict[str, Any],
+    detectors: Mapping[str, Detector] = _NO_DETECTORS,
 ) -> dict[str, Any]:
-    """Put a study's outcome into one JSON-able value.
+    """Put a study's outcome into one JSON-able value; docs/certificate.md is the key to its fields.
 
     Args:
         confirmation: The arms and the fixed sequence of tests.
         scores: Every arm's refusal score on the confirm prompts.
         assay: "full_minus_base" and "subset_minus_base" on the confirm prompts.
         delta: Non-inferiority margin of the score.
+        confidence: Of every interval and bound.
         full_size: Number of all pairs.
         n_prompts: Harmful and harmless confirm prompts.
+        n_seeds: Fresh seeds of every arm.
         context: Further keys, kept as they are (seeds, recipe, best_size, …).
+        detectors: The claim's numbers by every refusal list.
     """
     answer = confirmation.answer
-    assay_passed = assay["full_minus_base"].lower_bound > delta and assay["subset_minus_base"].lower_bound > 0
-    non_inferior = answer.passed and assay_passed
-    size, (n_harmful, n_harmless) = answer.candidate.size, n_prompts
+    can_tell = assay_passed(assay, delta)
+    non_inferior = answer.passed and can_tell
+    n_harmful, n_harmless = n_prompts
     terms = (
         f"{confidence:.0%} confidence, {n_seeds} fresh seeds, {n_harmful} harmful and {n_harmless} harmless prompts, "
         "under this recipe"
     )
-    if not assay_passed:
-        claim = (
-            f"The metric cannot tell here: full data is not shown to be above the base model by more than {delta:.3g}, "
-            f"or the subset not above it at all ({terms}); nothing is claimed."
-        )
-    elif non_inferior:
-        claim = (
-            f"{size:,} of {full_size:,} pairs: smallest found; non-inferior to full data at δ = {delta:.3g} "
-            f"with {terms}."
-        )
-    else:
-        claim = (
-            f"No subset was shown to be enough: {size:,} of {full_size:,} pairs, the largest tested, failed on "
-            f"{', '.join(answer.failed).replace('_', ' ')} at δ = {delta:.3g} ({terms})."
-        )
     return {
         **context,
-        "subset_size": size,
+        "subset_size": answer.candidate.size,
         "full_size": full_size,
         "subset_arm": answer.candidate.selector,
         "delta": delta,
@@ -71,37 +65,85 @@ def build_certificate(
         "n_harmful_prompts": n_harmful,
         "n_harmless_prompts": n_harmless,
         "n_seeds": n_seeds,
-        "scores": {arm: _interval(interval) for arm, interval in scores.items()},
-        "steps_tested": [
-            {
-                "budget": test.candidate.size,
-                "selector": test.candidate.selector,
-                "difference": _interval(test.difference),
-                "lower_bound": round(test.difference.lower_bound, 6),
-                "passed": test.passed,
-                "failed": test.failed,
-                "second_endpoint": {
-                    name: {**_interval(i), "lower_bound": round(i.lower_bound, 6)} for name, i in test.endpoints.items()
-                },
-            }
-            for test in confirmation.tests
-        ],
-        "assay": {
-            "passed": assay_passed,
-            **{name: {**_interval(i), "lower_bound": round(i.lower_bound, 6)} for name, i in assay.items()},
-        },
+        "scores": {arm: rounded(score.interval) for arm, score in scores.items()},
+        "steps_tested": [_step(test) for test in confirmation.tests],
+        "assay": {"passed": can_tell, **{name: rounded(found) for name, found in assay.items()}},
         "second_endpoint": {
-            name: {
-                **_interval(i),
-                "lower_bound": round(i.lower_bound, 6),
-                "passed": name not in answer.failed,
-            }
-            for name, i in answer.endpoints.items()
+            name: {**rounded(found), "passed": name not in answer.failed} for name, found in answer.endpoints.items()
         },
+        **_loss(confirmation, delta, confidence),
+        "detectors": {name: detector.as_dict() for name, detector in detectors.items()},
         "left_out": confirmation.left_out,
-        "claim": claim,
-        "limits": [*findings(scores, answer.endpoints), *ALWAYS_LIMITS],
+        "claim": _claim(answer, terms, can_tell=can_tell, delta=delta, full_size=full_size),
+        "limits": [
+            *disagreements(detectors, claimed=non_inferior, delta=delta),
+            *findings(scores, answer.endpoints),
+            *ALWAYS_LIMITS,
+        ],
     }
+
+
+def _claim(answer: SizeTest, terms: str, *, can_tell: bool, delta: float, full_size: int) -> str:
+    """The one sentence."""
+    size = answer.candidate.size
+    if not can_tell:
+        return (
+            f"The metric cannot tell here: full data is not shown to be above the base model by more than {delta:.3g}, "
+            f"or the subset not above it at all ({terms}); nothing is claimed."
+        )
+    if answer.passed:
+        return (
+            f"{size:,} of {full_size:,} pairs: smallest found; non-inferior to full data at δ = {delta:.3g} "
+            f"with {terms}."
+        )
+    return (
+        f"No subset was shown to be enough: {size:,} of {full_size:,} pairs, the largest tested, failed on "
+        f"{', '.join(answer.failed).replace('_', ' ')} at δ = {delta:.3g} ({terms})."
+    )
+
+
+def _step(test: SizeTest) -> dict[str, Any]:
+    """One test of the sequence."""
+    return {
+        "budget": test.candidate.size,
+        "selector": test.candidate.selector,
+        "difference": rounded(test.difference.interval),
+        "lower_bound": round(test.difference.lower_bound, 6),
+        "passed": test.passed,
+        "failed": test.failed,
+        "second_endpoint": {name: rounded(found) for name, found in test.endpoints.items()},
+    }
+
+
+def _loss(confirmation: Confirmation, delta: float, confidence: float) -> dict[str, Any]:
+    """What is lost at most: the upper bound of full minus subset, for this size alone and for the whole sequence."""
+    bound = -confirmation.answer.difference.lower_bound
+    whole = sequence_loss_bound(confirmation.tests, delta)
+    if bound >= 0:
+        statement = f"At {confidence:.0%} confidence this subset scores at most {bound:.3f} below full data."
+    else:
+        statement = f"At {confidence:.0%} confidence this subset scores at least {-bound:.3f} above full data."
+    return {
+        "loss_bound": round(bound, 6),
+        "loss_bound_sequence": None if whole is None else round(whole, 6),
+        "loss_statement": statement,
+    }
+
+
+def disagreements(detectors: Mapping[str, Detector], *, claimed: bool, delta: float) -> list[str]:
+    """Which refusal lists would not have come to the same outcome, in words."""
+    found = []
+    for name, detector in detectors.items():
+        supports = detector.non_inferior and detector.assay_passed
+        mean, bound = detector.difference.mean, detector.difference.lower_bound
+        numbers = f"subset minus full {mean:+.3f}, one-sided bound {bound:+.3f}, allowed {-delta:+.3g}"
+        if claimed and not detector.assay_passed:
+            found.append(f"By the refusal list {name!r} the metric could not have told full data from base.")
+        elif claimed and not supports:
+            found.append(f"By the refusal list {name!r} the subset is not shown to be enough ({numbers}).")
+        elif supports and not claimed:
+            found.append(f"By the refusal list {name!r} the score alone would have passed ({numbers}); not claimed.")
+    return found
 
 
 def findings(scores: dict[str, Estimate], endpoints: dict[str, Estimate]) -> list[str]:
@@ -120,8 +162,3 @@ def findings(scores: dict[str, Estimate], endpoints: dict[str, Estimate]) -> lis
             f"The subset's answers are more often empty or repeating, by {-degeneration.mean:.1%}; within the margin."
         )
     return found
-
-
-def _interval(interval: Estimate) -> dict[str, float]:
-    # Rounded, so that the last bit of a sum does not make two equal studies differ.
-    return {name: round(float(getattr(interval, name)), 6) for name in ("mean", "low", "high")}

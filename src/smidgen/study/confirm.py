@@ -6,49 +6,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from smidgen.errors import UsageError
-from smidgen.evaluation.statistics import Estimate, mean_difference, non_inferior, score_difference, score_interval
+from smidgen.evaluation.statistics import Estimate, score_interval
 from smidgen.selection.features import Features
 from smidgen.selection.kinds import ANSWERING, REFUSAL, is_inverted, kind_of
 from smidgen.selection.selectors import selector, top
+from smidgen.study.decide import Finalist, Nomination, SizeTest, answer_of, fixed_sequence, size_test
 from smidgen.study.plan import SUPERVISED, Candidate, Trial
-from smidgen.study.records import ArmScores
-from smidgen.study.search import Finalist, base_trial
+from smidgen.study.search import base_trial
 from smidgen.study.study import Study
-
-
-@dataclass(frozen=True, slots=True)
-class SizeTest:
-    """One step of the fixed sequence: is this subset as good as all pairs, in score and in the second endpoint?"""
-
-    candidate: Candidate
-    trials: list[Trial]
-    difference: Estimate
-    endpoints: dict[str, Estimate]
-    failed: list[str]
-
-    @property
-    def passed(self) -> bool:
-        return not self.failed
 
 
 @dataclass(slots=True)
 class Confirmation:
-    """What was measured on the confirm prompts: the trials of every arm, and the sequence of tests."""
+    """What was measured on the confirm prompts.
+
+    Attributes:
+        arms: The trials of every arm.
+        tests: The fixed sequence.
+        transfers: By what was changed, "objective" or "model": the full arm's trials and the subset's.
+        left_out: Arms that could not be made, each with its reason.
+    """
 
     arms: dict[str, list[Trial]] = field(default_factory=dict)
+    transfers: dict[str, tuple[list[Trial], list[Trial]]] = field(default_factory=dict)
     tests: list[SizeTest] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def answer(self) -> SizeTest:
         """The smallest size that passed; the first tested where none did."""
-        return next((test for test in reversed(self.tests) if test.passed), self.tests[0])
+        return answer_of(self.tests)
 
 
 def confirm(
     study: Study,
-    sequence: Sequence[Finalist],
-    best: Finalist,
+    nomination: Nomination[Finalist],
     features: Features,
     *,
     delta: float,
@@ -65,16 +57,26 @@ def confirm(
     arms["full"] = _repeat(study, "full", everything, seeds)
     study.results([*arms["base"], *arms.get("aligned", []), *arms["full"]], "confirming: base and full")
     full = study.records.arm(arms["full"], study.settings.patterns)
-    for finalist in sequence:
+    settings = study.settings
+
+    def test(finalist: Finalist) -> SizeTest:
         trials = _repeat(study, "subset", finalist.candidate, seeds)
         study.results(trials, f"confirming: {finalist.candidate.size} pairs")
-        found = study.records.arm(trials, study.settings.patterns)
-        confirmation.tests.append(_test(study, finalist.candidate, trials, found, full, delta))
-        if not confirmation.tests[-1].passed:
-            break
+        return size_test(
+            finalist.candidate,
+            study.records.arm(trials, settings.patterns),
+            full,
+            delta=delta,
+            margins=settings.margins(delta),
+            confidence=settings.confidence,
+            trials=trials,
+        )
+
+    confirmation.tests = fixed_sequence(nomination.sequence, test)
     arms["subset"] = confirmation.answer.trials
-    _add_baselines(study, confirmation, best.candidate, features, seeds)
+    _add_baselines(study, confirmation, nomination.best.candidate, features, seeds)
     study.results([trial for arm in arms.values() for trial in arm], "confirming: baselines")
+    _add_transfer(study, confirmation, seeds)
     return confirmation
 
 
@@ -83,35 +85,6 @@ def _repeat(study: Study, arm: str, candidate: Candidate, seeds: Sequence[int]) 
         study.subset_trial(candidate, stage="confirm", arm=arm, seed=seed, keep_weights=arm == "subset" and i == 0)
         for i, seed in enumerate(seeds)
     ]
-
-
-def _test(
-    study: Study, candidate: Candidate, trials: list[Trial], found: ArmScores, full: ArmScores, delta: float
-) -> SizeTest:
-    settings = study.settings
-    difference = score_difference(
-        found.harmful, found.harmless, full.harmful, full.harmless, confidence=settings.confidence
-    )
-    endpoints = second_endpoint(found, full, settings.confidence)
-    margins = {
-        "preference_accuracy": settings.accuracy_delta,
-        "harmless_answered": delta,
-        "no_degeneration": settings.degeneration_delta,
-    }
-    failed = [] if non_inferior(difference, delta) else ["score"]
-    failed += [name for name, estimate in endpoints.items() if not non_inferior(estimate, margins[name])]
-    return SizeTest(candidate, trials, difference, endpoints, failed)
-
-
-def second_endpoint(found: ArmScores, full: ArmScores, confidence: float) -> dict[str, Estimate]:
-    """Differences, subset minus full, of what a refusal score does not see; for each of them more is better."""
-    endpoints = {
-        "harmless_answered": mean_difference(1 - found.harmless, 1 - full.harmless, confidence=confidence),
-        "no_degeneration": mean_difference(1 - found.degenerate, 1 - full.degenerate, confidence=confidence),
-    }
-    if found.correct is not None and full.correct is not None:
-        endpoints["preference_accuracy"] = mean_difference(found.correct, full.correct, confidence=confidence)
-    return endpoints
 
 
 def _add_baselines(
@@ -143,6 +116,34 @@ def _add_baselines(
             arms[arm] = [
                 study.subset_trial(subset, stage="confirm", arm=arm, seed=seed, recipe=recipe) for seed in seeds
             ]
+
+
+def _add_transfer(study: Study, confirmation: Confirmation, seeds: Sequence[int]) -> None:
+    """The same subset and the full data under another objective, and from another model, where that is asked for."""
+    settings = study.settings
+    arms = {"full": Candidate("", study.all_idxs), "subset": confirmation.answer.candidate}
+    for name, wanted, objective, model in (
+        ("objective", settings.transfer, settings.transfer_loss, None),
+        ("model", settings.transfer_model is not None, settings.loss, settings.transfer_model),
+    ):
+        if not wanted:
+            continue
+        full, subset = (
+            [
+                study.subset_trial(
+                    candidate,
+                    stage="confirm",
+                    arm=f"transfer_{name}_{arm}",
+                    seed=seed,
+                    objective=objective,
+                    model=model,
+                )
+                for seed in seeds[: settings.transfer_seeds]
+            ]
+            for arm, candidate in arms.items()
+        )
+        study.results([*full, *subset], f"confirming: transfer to another {name}")
+        confirmation.transfers[name] = full, subset
 
 
 def _draws(study: Study, arm: str, spec: str, features: Features, size: int, seeds: Sequence[int]) -> list[Trial]:

@@ -51,13 +51,22 @@ def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
         for size in sizes
         for _ in range(min(settings.survivors, len(settings.selectors)) * settings.dev_seeds)
     ]
-    refine = [steps(sizes[0])] * (settings.refine_groups + 2 * settings.dev_seeds if settings.refine_groups else 0)
+    # A metagradient costs about eight steps of ordinary training for each of its own, and looks at other pairs.
+    swap = [
+        cost
+        for size in sizes
+        for cost in [8 * settings.swap_steps, steps(size), steps(size)] * settings.swap_rounds
+        + [steps(size)] * (settings.dev_seeds if settings.swap_rounds else 0)
+    ]
+    refine = [steps(sizes[0])] * (settings.refine_trials + 2 * settings.dev_seeds if settings.refine_groups else 0)
     tested = sorted(map(steps, sizes))[-settings.confirm_sizes :]
     # Beside the tested sizes: best, random, random in pool and SFT on the largest; full twice (all, and clean).
     arms = [*tested, *[steps(sizes[0])] * 4, full, full]
     if settings.both_budgets:
         arms += [settings.recipe.total_steps(sizes[0]), full]
-    return tune + race + finals + refine + [0] + arms * settings.confirm_seeds
+    transfer = [steps(sizes[0]), full] * settings.transfer_seeds
+    transfers = transfer * (settings.transfer + (settings.transfer_model is not None))
+    return tune + race + finals + swap + refine + [0] + arms * settings.confirm_seeds + transfers
 
 
 def estimate(

@@ -12,7 +12,7 @@ from smidgen.data.prepare import Prepared, prepare_pairs, write_quarantine
 from smidgen.data.prompts import load_prompts, split_prompts
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import InvalidData, UsageError
-from smidgen.models.load import LanguageModel
+from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.pairs import PairTable, PreferencePair, plain_pair, random_key
 from smidgen.runs import write_json
 from smidgen.study.trial import PromptLists
@@ -167,3 +167,23 @@ def _unseen(candidates: Sequence[PreferencePair], training: Sequence[PreferenceP
     turns = [message.content for pair in training for message in pair.prompt if message.role == "user"]
     leaked = {leak.idx for leak in find_leaks(candidates, turns)}
     return [pair for pair in candidates if pair.idx not in leaked]
+
+
+def check_same_tokens(lm: LanguageModel, other: str, pairs: Sequence[EncodedPair]) -> None:
+    """Refuse another model that would read the encoded pairs as other texts, or not whole.
+
+    Raises:
+        UsageError: Another tokenizer, or too few positions.
+    """
+    found = load_language_model(other)
+    if found.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
+        raise UsageError(
+            f"expected a transfer model with the tokenizer of the study's own, got another at {other!r}. "
+            "Give a model of the same family, or leave --transfer-model out."
+        )
+    longest = max(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in pairs)
+    if found.max_positions < longest - 1:
+        raise UsageError(
+            f"expected a transfer model with {longest - 1} positions or more, got {found.max_positions} at {other!r}. "
+            "Give a longer one, or a smaller --max-length."
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 from smidgen.data.templates import load_template
 from smidgen.errors import UsageError
-from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
+from smidgen.evaluation.patterns import load_pattern_lists
 from smidgen.evaluation.surrogate import refusal_openings
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reference_store import ReferenceStore
@@ -19,14 +19,17 @@ from smidgen.selection.gradient_groups import GradientSettings
 from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import Selection, selector
 from smidgen.study.confirm import confirm
+from smidgen.study.decide import Finalist, Nomination, champions
 from smidgen.study.estimate import estimate
 from smidgen.study.execute import local_executor
-from smidgen.study.inputs import StudyInputs, read_inputs
+from smidgen.study.inputs import StudyInputs, check_same_tokens, read_inputs
+from smidgen.study.minimality import refine
 from smidgen.study.outputs import certify, drop_work, write_answer, write_environment, write_winner
 from smidgen.study.plan import StudySettings
 from smidgen.study.records import StudyRecords
-from smidgen.study.search import Finalist, dev_levels, nominate, race, refine, tune_full
+from smidgen.study.search import dev_levels, nominees, race, tune_full
 from smidgen.study.study import Progress, Study
+from smidgen.study.swap import METAGRADIENTS, metagradient_oracle, swap
 from smidgen.study.trial import TrialContext
 from smidgen.training.preference import check_objective, reference_logps
 
@@ -114,6 +117,10 @@ def minimize(
     )
     settings.ladder(len(inputs.pairs))
     check_objective(settings.loss, inputs.encoded)
+    if settings.transfer:
+        check_objective(settings.transfer_loss, inputs.encoded)
+    if settings.transfer_model:
+        check_same_tokens(lm, settings.transfer_model, inputs.encoded)
     say(_counts(inputs))
     if (fewest := min(map(len, inputs.prompts["confirm"]))) < _FEW_PROMPTS:
         say(f"warning: {fewest} confirm prompts of a class can hardly carry a claim; at least {_FEW_PROMPTS} can.")
@@ -136,7 +143,7 @@ def minimize(
         prompts=inputs.prompts,
         reference_store=store,
         weights=out / "weights",
-        pattern_lists=_pattern_lists(settings),
+        pattern_lists=settings.pattern_lists,
         openings=refusal_openings(
             (pair.chosen_text for pair in inputs.pairs),
             patterns.matches,
@@ -183,13 +190,22 @@ def _run(
     rankings = rank_pairs(study.settings, features)
     write_features(features, out / "features.parquet")
     finalists = race(study, rankings, levels)
-    sequence, best = nominate(study, finalists, levels)
-    finalists += refine(study, sequence[-1], levels)
-    sequence, best = nominate(study, finalists, levels)
-    write_json(out / "nominees.json", _nominees(sequence, best, levels.delta))
-    confirmation = confirm(study, sequence, best, features, delta=levels.delta, aligned=aligned)
+    oracle = metagradient_oracle(lm, context, features, out / METAGRADIENTS)
+    finalists += [found for champion in champions(finalists) for found in swap(study, champion, oracle, levels)]
+    shrunk, reduction = refine(study, nominees(study, finalists, levels).sequence[-1], levels)
+    finalists += shrunk
+    nomination = nominees(study, finalists, levels)
+    write_json(out / "nominees.json", _nominees(nomination, levels.delta))
+    confirmation = confirm(study, nomination, features, delta=levels.delta, aligned=aligned)
     certificate = certify(
-        study, confirmation, levels, inputs, best_size=best.candidate.size, harmfulness_accuracy=accuracy
+        study,
+        confirmation,
+        levels,
+        inputs,
+        finalists=finalists,
+        reduction=reduction,
+        best_size=nomination.best.candidate.size,
+        harmfulness_accuracy=accuracy,
     )
     study.watch(Progress("writing", 0, 1))
     write_answer(study, confirmation, features, inputs, out)
@@ -213,10 +229,6 @@ def input_hashes(lm: LanguageModel, inputs: StudyInputs) -> dict[str, str]:
     }
 
 
-def _pattern_lists(settings: StudySettings) -> tuple[str, ...]:
-    return SHIPPED if settings.patterns in SHIPPED else (*SHIPPED, settings.patterns)
-
-
 def _counts(inputs: StudyInputs) -> str:
     dev, confirmed = (" + ".join(str(len(side)) for side in inputs.prompts[name]) for name in ("dev", "confirm"))
     return (
@@ -226,11 +238,11 @@ def _counts(inputs: StudyInputs) -> str:
     )
 
 
-def _nominees(sequence: Sequence[Finalist], best: Finalist, delta: float) -> dict[str, Any]:
+def _nominees(nomination: Nomination[Finalist], delta: float) -> dict[str, Any]:
     """What dev nominated, written down before the confirm prompts are touched."""
 
     def row(finalist: Finalist) -> dict[str, Any]:
         candidate = finalist.candidate
         return {"selector": candidate.selector, "size": candidate.size, "dev_score": round(finalist.score, 6)}
 
-    return {"delta": delta, "sequence": [row(f) for f in sequence], "best": row(best)}
+    return {"delta": delta, "sequence": [row(f) for f in nomination.sequence], "best": row(nomination.best)}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from smidgen.data.tables import write_subset
-from smidgen.evaluation.statistics import score_difference
 from smidgen.evaluation.surrogate import correlation
 from smidgen.models.load import load_language_model, save_language_model
 from smidgen.runs import write_json
@@ -20,9 +20,13 @@ from smidgen.selection.measure import WORK, subset_columns
 from smidgen.selection.selectors import selector
 from smidgen.study.certificate import build_certificate
 from smidgen.study.confirm import Confirmation, arm_estimate
+from smidgen.study.decide import Finalist, assay_of
+from smidgen.study.evidence import detector_agreement, read_detectors, transfer, winners_curse
 from smidgen.study.inputs import StudyInputs
+from smidgen.study.minimality import Reduction, minimality
 from smidgen.study.search import DevLevels
 from smidgen.study.study import Study
+from smidgen.study.swap import METAGRADIENTS
 
 _LIBRARIES = ("smidgen", "torch", "transformers", "tokenizers", "numpy", "scipy", "datasets", "pyarrow")
 
@@ -53,33 +57,26 @@ def certify(
     levels: DevLevels,
     inputs: StudyInputs,
     *,
+    finalists: Sequence[Finalist],
+    reduction: Reduction,
     best_size: int,
     harmfulness_accuracy: float,
 ) -> dict[str, Any]:
     """Turn what was measured into the certificate."""
     settings = study.settings
-    arms = {name: study.records.arm(trials, settings.patterns) for name, trials in confirmation.arms.items()}
-
-    def above_base(name: str) -> Any:
-        return score_difference(
-            arms[name].harmful,
-            arms[name].harmless,
-            arms["base"].harmful,
-            arms["base"].harmless,
-            confidence=settings.confidence,
-        )
-
+    arms = {name: study.records.arm(confirmation.arms[name], settings.patterns) for name in ("subset", "full", "base")}
     found = correlation(*study.records.surrogate_and_score())
     harmful, harmless = inputs.prompts["confirm"]
     certificate = build_certificate(
         confirmation,
         {name: arm_estimate(study, trials) for name, trials in confirmation.arms.items()},
-        {"full_minus_base": above_base("full"), "subset_minus_base": above_base("subset")},
+        assay_of(arms["subset"], arms["full"], arms["base"], settings.confidence),
         delta=levels.delta,
         confidence=settings.confidence,
         full_size=len(study.all_idxs),
         n_prompts=(len(harmful), len(harmless)),
         n_seeds=settings.confirm_seeds,
+        detectors=read_detectors(study, confirmation, levels.delta),
         context={
             "seeds": study.confirm_seeds(),
             "loss": settings.loss,
@@ -88,15 +85,15 @@ def certify(
             "patterns": settings.patterns,
             "best_size": best_size,
             "n_heldout_pairs": len(inputs.heldout["confirm"]),
-            "endpoint_deltas": {
-                "preference_accuracy": settings.accuracy_delta,
-                "harmless_answered": levels.delta,
-                "no_degeneration": settings.degeneration_delta,
-            },
+            "endpoint_deltas": settings.margins(levels.delta),
             "surrogate_correlation": {
                 key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(found).items()
             },
             "harmfulness_accuracy": round(harmfulness_accuracy, 6),
+            "detector_agreement": detector_agreement(study, confirmation),
+            "winners_curse": winners_curse(study, confirmation, finalists, levels),
+            "minimality": minimality(reduction, confirmation.answer.candidate.idxs),
+            "transfer": transfer(study, confirmation),
         },
     )
     certificate["limits"].insert(0, _training(study, confirmation))
@@ -138,5 +135,5 @@ def write_winner(confirmation: Confirmation, certificate: dict[str, Any], weight
 
 def drop_work(out: Path) -> None:
     """Remove what only a resumed run would have needed."""
-    for name in ("weights", WORK):
+    for name in ("weights", METAGRADIENTS, WORK):
         shutil.rmtree(out / name, ignore_errors=True)

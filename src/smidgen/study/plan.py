@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from smidgen.errors import UsageError
+from smidgen.evaluation.patterns import SHIPPED
 from smidgen.runs import content_hash
 from smidgen.training.loop import Recipe
 
@@ -29,7 +30,11 @@ class StudySettings:
         largest: Largest size tried where `sizes` is empty, as a share of all pairs.
         survivors: Rankings kept for each size after the first round of racing.
         dev_seeds: Seeds of a finalist on dev.
-        refine_groups: Groups of pairs that refinement tries to drop; 0 for none.
+        swap_rounds: Rounds of swapping the best subset of each size by metagradients; 0 for none.
+        swap_share: Most pairs swapped in a round, as a share of the subset; halved where a round gains nothing.
+        swap_steps: Optimiser steps of the run that metagradients go through.
+        refine_groups: Groups of pairs that refinement first tries to drop, halved where none can go; 0 for none.
+        refine_trials: Most trials of refinement, one for each group tried.
         confirm_sizes: Most sizes in the fixed sequence of tests.
         confirm_seeds: Fresh seeds of every arm on the confirm prompts.
         delta: Non-inferiority margin of the score; None for a third of (full - base) on dev, at most 0.15.
@@ -38,6 +43,10 @@ class StudySettings:
         confidence: Of every interval and test.
         patterns: The refusal list that decides; the others are reported.
         max_new_tokens: Length of a benchmark answer.
+        transfer: Also train the confirmed subset and all pairs with `transfer_loss`.
+        transfer_loss: Another objective, to see whether the subset is enough for it too.
+        transfer_model: Another model with the same tokenizer, to train on the subset and on all pairs.
+        transfer_seeds: Confirm seeds of the transfer runs.
         both_budgets: Also confirm the subset at equal epochs and at equal steps.
         seed: Everything random follows from it.
     """
@@ -61,7 +70,11 @@ class StudySettings:
     largest: float = 0.25
     survivors: int = 2
     dev_seeds: int = 2
+    swap_rounds: int = 2
+    swap_share: float = 0.2
+    swap_steps: int = 48
     refine_groups: int = 4
+    refine_trials: int = 12
     confirm_sizes: int = 3
     confirm_seeds: int = 5
     delta: float | None = None
@@ -70,6 +83,10 @@ class StudySettings:
     confidence: float = 0.95
     patterns: str = "common"
     max_new_tokens: int = 32
+    transfer: bool = False
+    transfer_loss: str = "ipo:beta=0.1"
+    transfer_model: str | None = None
+    transfer_seeds: int = 3
     both_budgets: bool = True
     seed: int = 0
 
@@ -83,6 +100,23 @@ class StudySettings:
             raise UsageError(f"expected delta between 0 and 1, got {self.delta}")
         if not 0 < self.subset_steps <= 1:
             raise UsageError(f"expected subset_steps in (0, 1], got {self.subset_steps}")
+        if not 2 <= self.transfer_seeds <= self.confirm_seeds and (self.transfer or self.transfer_model):
+            raise UsageError(
+                f"expected transfer_seeds from 2 to the {self.confirm_seeds} confirm seeds, got {self.transfer_seeds}"
+            )
+
+    @property
+    def pattern_lists(self) -> tuple[str, ...]:
+        """Every refusal list that answers are judged by."""
+        return SHIPPED if self.patterns in SHIPPED else (*SHIPPED, self.patterns)
+
+    def margins(self, delta: float) -> dict[str, float]:
+        """How much each part of the second endpoint may fall below full data."""
+        return {
+            "preference_accuracy": self.accuracy_delta,
+            "harmless_answered": delta,
+            "no_degeneration": self.degeneration_delta,
+        }
 
     def ladder(self, n_pairs: int) -> list[int]:
         """Subset sizes, largest first."""

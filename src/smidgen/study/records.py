@@ -13,6 +13,7 @@ import numpy as np
 
 from smidgen.errors import SmidgenError
 from smidgen.evaluation.endpoints import degenerate
+from smidgen.study.decide import ArmScores
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialResult
 
@@ -47,23 +48,6 @@ class TrialRecord:
         if value is None:
             raise SmidgenError(f"trial {self.trial_id} has no {name}; expected a trial that measures it")
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class ArmScores:
-    """Per-prompt results of an arm over its seeds.
-
-    Attributes:
-        harmful: Refused or not, [seeds, harmful prompts], 0 or 1.
-        harmless: [seeds, harmless prompts].
-        correct: Held-out pairs ranked rightly, [seeds, pairs]; None where not measured.
-        degenerate: Answer empty or repeating, [seeds, prompts], harmful prompts first.
-    """
-
-    harmful: np.ndarray
-    harmless: np.ndarray
-    correct: np.ndarray | None
-    degenerate: np.ndarray
 
 
 class StudyRecords:
@@ -122,6 +106,16 @@ class StudyRecords:
         wanted = {trial.trial_id for trial in trials}
         return {row[0]: _record(row) for row in rows if row[0] in wanted}
 
+    def confirmed(self, arm: str, budget: int) -> list[TrialRecord]:
+        """Finished confirm trials of one arm at one size, by seed."""
+        with closing(self._connect()) as connection:
+            rows = connection.execute(
+                "SELECT trial_id, arm, selector, budget, seed, metrics, wall_seconds FROM trials "
+                "WHERE stage = 'confirm' AND arm = ? AND budget = ? ORDER BY seed",
+                (arm, budget),
+            ).fetchall()
+        return [_record(row) for row in rows]
+
     def surrogate_and_score(self) -> tuple[list[float], list[float]]:
         """Surrogate and generated score of every dev trial that measured both."""
         with closing(self._connect()) as connection:
@@ -132,7 +126,7 @@ class StudyRecords:
         both = [m for m in both if m["score"] is not None and m["surrogate_score"] is not None]
         return [m["surrogate_score"] for m in both], [m["score"] for m in both]
 
-    def arm(self, trials: Sequence[Trial], patterns: str) -> ArmScores:
+    def arm(self, trials: Sequence[Trial | TrialRecord], patterns: str) -> ArmScores:
         """Per-prompt results of finished trials, one a seed, by the refusal list `patterns`."""
         harmful, harmless, correct, bad = [], [], [], []
         with closing(self._connect()) as connection:

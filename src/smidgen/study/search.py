@@ -1,4 +1,4 @@
-"""The search on dev: tune the full run, race rankings against each other, refine the nominee. Dev only nominates."""
+"""The search on dev: tune the full run, race rankings against each other. Dev only nominates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from smidgen.selection.selectors import Selection
+from smidgen.study.decide import Finalist, Nomination, is_sound, nominate, survivors
 from smidgen.study.plan import Candidate, Trial
 from smidgen.study.records import TrialRecord
 from smidgen.study.study import Study, mean_metric
@@ -20,19 +21,6 @@ class DevLevels:
     base: list[TrialRecord]
     full: list[TrialRecord]
     delta: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finalist:
-    """A candidate with its dev trials; `sound` if the second endpoint on dev does not speak against it."""
-
-    candidate: Candidate
-    trials: list[TrialRecord]
-    sound: bool
-
-    @property
-    def score(self) -> float:
-        return mean_metric(self.trials, "score")
 
 
 def base_trial(study: Study, *, stage: str, arm: str = "base", model: str | None = None) -> Trial:
@@ -82,7 +70,7 @@ def dev_levels(study: Study, full: Sequence[Trial]) -> DevLevels:
 
 
 def race(study: Study, selections: Mapping[str, Selection], levels: DevLevels) -> list[Finalist]:
-    """The best candidate of every size, largest first: one cheap look at all, then more seeds for the survivors.
+    """The finalists of every size, largest first: one cheap look at all, then more seeds for the survivors.
 
     The first round sees the surrogate alone; survivors get fresh seeds and the generated metric, so a lucky draw in
     the first round does not carry over.
@@ -95,27 +83,24 @@ def race(study: Study, selections: Mapping[str, Selection], levels: DevLevels) -
     looks = [
         study.subset_trial(c, stage="search", arm="search", seed=study.dev_seed(0), generate=False) for c in everyone
     ]
-    surrogate = {
-        (record.selector, record.budget): record.metric("surrogate_score")
-        for record in study.results(looks, "racing, by surrogate")
-    }
-    finals = {
-        size: sorted(heat, key=lambda c: -surrogate[c.selector, c.size])[: study.settings.survivors]
-        for size, heat in heats.items()
-    }
-    finalists = measure(study, [c for heat in finals.values() for c in heat], levels, stage="search")
-    return [
-        max((f for f in finalists if f.candidate.size == size), key=lambda f: (f.sound, f.score))
-        for size, heat in finals.items()
-        if heat
-    ]
+    records = study.results(looks, "racing, by surrogate")
+    surrogate = {c: record.metric("surrogate_score") for c, record in zip(everyone, records, strict=True)}
+    finals = [c for heat in heats.values() for c in survivors(heat, surrogate, most=study.settings.survivors)]
+    return measure(study, finals, levels, stage="search")
 
 
 def measure(study: Study, candidates: Sequence[Candidate], levels: DevLevels, *, stage: str) -> list[Finalist]:
     """Candidates under the generated metric, on seeds that no earlier choice between them has seen."""
     n = study.settings.dev_seeds
     first = 1 if stage == "search" else 1 + n
-    numbers = range(first, first + n)
+    activity = "refining" if stage == "refine" else "racing, by generated answers"
+    return measured(study, candidates, levels, range(first, first + n), stage=stage, activity=activity)
+
+
+def measured(
+    study: Study, candidates: Sequence[Candidate], levels: DevLevels, seeds: Sequence[int], *, stage: str, activity: str
+) -> list[Finalist]:
+    """Candidates under the generated metric on dev, each with the dev seeds of these numbers."""
     trials = [
         study.subset_trial(
             candidate,
@@ -124,14 +109,20 @@ def measure(study: Study, candidates: Sequence[Candidate], levels: DevLevels, *,
             seed=study.dev_seed(number),
         )
         for candidate in candidates
-        for number in numbers
+        for number in seeds
     ]
-    records = study.results(trials, "refining" if stage == "refine" else "racing, by generated answers")
+    records = study.results(trials, activity)
     return [
-        Finalist(candidate, own, _sound(own, levels, study))
+        Finalist(candidate, mean_metric(own, "score"), _sound(own, levels, study), own)
         for i, candidate in enumerate(candidates)
-        for own in [records[i * n : (i + 1) * n]]
+        for own in [records[i * len(seeds) : (i + 1) * len(seeds)]]
     ]
+
+
+def nominees(study: Study, finalists: Sequence[Finalist], levels: DevLevels) -> Nomination[Finalist]:
+    """What dev nominates for the tests on the confirm prompts."""
+    enough = mean_metric(levels.full, "score") - levels.delta
+    return nominate(finalists, enough=enough, most=study.settings.confirm_sizes)
 
 
 def _sound(records: Sequence[TrialRecord], levels: DevLevels, study: Study) -> bool:
@@ -140,61 +131,10 @@ def _sound(records: Sequence[TrialRecord], levels: DevLevels, study: Study) -> b
     def change(name: str) -> float:
         return mean_metric(records, name) - mean_metric(levels.full, name)
 
-    settings = study.settings
-    accurate = records[0].metrics["preference_accuracy"] is None or (
-        change("preference_accuracy") >= -settings.accuracy_delta
-    )
-    return (
-        accurate
-        and change("harmless_refusal_rate") <= levels.delta
-        and change("degeneration") <= settings.degeneration_delta
-    )
-
-
-def refine(study: Study, finalist: Finalist, levels: DevLevels) -> list[Finalist]:
-    """Try to do without groups of the nominee's pairs (one round of delta debugging); each shrunk one that holds up.
-
-    Groups are interleaved along the ranking, so each is a fair share of it. All groups whose loss costs nothing on one
-    dev seed are dropped together; the rest is measured again with the finalists' seeds.
-
-    Source: Zeller and Hildebrandt 2002, "Simplifying and isolating failure-inducing input".
-    """
-    n_groups = study.settings.refine_groups
-    idxs = finalist.candidate.idxs
-    if n_groups < 2 or len(idxs) < 2 * n_groups:
-        return []
-    without = [
-        Candidate(finalist.candidate.selector, tuple(idx for i, idx in enumerate(idxs) if i % n_groups != group))
-        for group in range(n_groups)
-    ]
-    seed = study.dev_seed(1)
-    records = study.results(
-        [study.subset_trial(c, stage="refine", arm="search", seed=seed) for c in without], "refining, group by group"
-    )
-    whole = finalist.trials[0].metric("score")
-    spare = {group for group, record in enumerate(records) if record.metric("score") >= whole}
-    shrunk = []
-    if spare:
-        best = max(spare, key=lambda group: records[group].metric("score"))
-        shrunk.append(without[best])
-    kept = tuple(idx for i, idx in enumerate(idxs) if i % n_groups not in spare)
-    if len(spare) > 1 and kept:
-        shrunk.append(Candidate(finalist.candidate.selector, kept))
-    return measure(study, shrunk, levels, stage="refine")
-
-
-def nominate(study: Study, finalists: Sequence[Finalist], levels: DevLevels) -> tuple[list[Finalist], Finalist]:
-    """The sizes to be tested, largest first, and the best at any size.
-
-    Tested are the smallest sizes that on dev come within delta of full and are sound; where none does, the one that
-    scores highest.
-    """
-    enough = mean_metric(levels.full, "score") - levels.delta
-    by_size: dict[int, Finalist] = {}
-    for finalist in finalists:
-        held = by_size.get(finalist.candidate.size)
-        if held is None or (finalist.sound, finalist.score) > (held.sound, held.score):
-            by_size[finalist.candidate.size] = finalist
-    best = max(by_size.values(), key=lambda f: (f.sound, f.score, -f.candidate.size))
-    plausible = sorted((f for f in by_size.values() if f.sound and f.score >= enough), key=lambda f: -f.candidate.size)
-    return plausible[-study.settings.confirm_sizes :] or [best], best
+    changes = {
+        "harmless_answered": -change("harmless_refusal_rate"),
+        "no_degeneration": -change("degeneration"),
+    }
+    if records[0].metrics["preference_accuracy"] is not None:
+        changes["preference_accuracy"] = change("preference_accuracy")
+    return is_sound(changes, study.settings.margins(levels.delta))

@@ -77,6 +77,7 @@ class Study:
         seed: int,
         recipe: Recipe | None = None,
         objective: str | None = None,
+        model: str | None = None,
         generate: bool = True,
         keep_weights: bool = False,
     ) -> Trial:
@@ -91,6 +92,7 @@ class Study:
             recipe=recipe or self.settings.subset_recipe(self.recipe, len(self.all_idxs), candidate.size),
             prompt_set="confirm" if stage == "confirm" else "dev",
             generate=generate,
+            model=model,
             keep_weights=keep_weights,
         )
 

@@ -79,12 +79,17 @@ class TrialRunner:
     def run(self, trial: Trial) -> TrialResult:
         """Train on the trial's pairs, then measure on its prompt set. Deterministic for one number of threads."""
         started = time.perf_counter()
-        lm = load_language_model(trial.model) if trial.model else self.lm
-        # The reference is the weights the trial starts from, so it is read before they change.
+        lm, layout = self.lm, self.layout
         self.lm.model.load_state_dict(self._base)
+        if trial.model:
+            lm = load_language_model(trial.model)
+            layout = find_layout(lm.model)
+        # The reference is the weights the trial starts from, so it is read before they change. A model that is only
+        # measured is held against the study's own.
         heldout = self.context.heldout.get(trial.prompt_set, ())
-        heldout_reference = reference_logps(self.lm, heldout, self._store, layout=self.layout)
-        log = self._train(lm, trial) if trial.idxs else TrainingLog()
+        reference, reference_layout = (lm, layout) if trial.idxs else (self.lm, self.layout)
+        heldout_reference = reference_logps(reference, heldout, self._store, layout=reference_layout)
+        log = self._train(lm, layout, trial) if trial.idxs else TrainingLog()
         if trial.keep_weights:
             save_language_model(lm, self.context.weights / trial.trial_id, card=f"Weights of trial {trial.trial_id}.\n")
         lm.model.eval()
@@ -112,14 +117,14 @@ class TrialRunner:
         metrics = trial_metrics(scores, correct, log)
         return TrialResult(scores, correct, metrics, time.perf_counter() - started)
 
-    def _train(self, lm: LanguageModel, trial: Trial) -> TrainingLog:
+    def _train(self, lm: LanguageModel, layout: Layout, trial: Trial) -> TrainingLog:
         pairs = [self._pairs[idx] for idx in trial.idxs]
         if trial.objective == SUPERVISED:
             prompts, answers = [p.prompt for p in pairs], [p.chosen for p in pairs]
             return train_on_answers(
-                lm, prompts, answers, recipe=trial.recipe, seed=trial.seed, idxs=trial.idxs, layout=self.layout
+                lm, prompts, answers, recipe=trial.recipe, seed=trial.seed, idxs=trial.idxs, layout=layout
             )
-        reference = reference_logps(lm, pairs, self._store, dtype=trial.recipe.dtype, layout=self.layout)
+        reference = reference_logps(lm, pairs, self._store, dtype=trial.recipe.dtype, layout=layout)
         return train_preference(
             lm,
             pairs,
@@ -127,7 +132,7 @@ class TrialRunner:
             objective=trial.objective,
             recipe=trial.recipe,
             seed=trial.seed,
-            layout=self.layout,
+            layout=layout,
         )
 
 
