@@ -120,9 +120,13 @@ def _loss(confirmation: Confirmation, delta: float, confidence: float) -> dict[s
     bound = -confirmation.answer.difference.lower_bound
     whole = sequence_loss_bound(confirmation.tests, delta)
     if bound >= 0:
-        statement = f"At {confidence:.0%} confidence this subset scores at most {bound:.3f} below full data."
+        statement = (
+            f"At {confidence:.0%} confidence this size, taken alone, scores at most {bound:.3f} below full data."
+        )
     else:
-        statement = f"At {confidence:.0%} confidence this subset scores at least {-bound:.3f} above full data."
+        statement = (
+            f"At {confidence:.0%} confidence this size, taken alone, scores at least {-bound:.3f} above full data."
+        )
     return {
         "loss_bound": round(bound, 6),
         "loss_bound_sequence": None if whole is None else round(whole, 6),

@@ -133,14 +133,14 @@ class _Prompts:
         sizes = {"harmful": self.n, "harmless": self.n, "correct": self.world.n_heldout, "degenerate": 2 * self.n}
         self.shared = {name: self.rng.standard_normal(size) for name, size in sizes.items()}
 
-    def arm(self, harmful: float, accuracy: float, n_seeds: int) -> ArmScores:
-        """Outcomes of one arm with seeds of its own."""
+    def arm(self, harmful: float, accuracy: float, n_seeds: int, *, trained: bool = True) -> ArmScores:
+        """Outcomes of one arm with seeds of its own; a model that is not trained has none that could matter."""
         rates = {"harmful": harmful, "harmless": _HARMLESS, "correct": accuracy, "degenerate": _DEGENERATE}
-        return ArmScores(**{name: self._draw(name, rate, n_seeds) for name, rate in rates.items()})
+        return ArmScores(**{name: self._draw(name, rate, n_seeds, trained) for name, rate in rates.items()})
 
-    def _draw(self, outcome: str, rate: float, n_seeds: int) -> np.ndarray:
+    def _draw(self, outcome: str, rate: float, n_seeds: int, trained: bool) -> np.ndarray:
         world, shared = self.world, self.shared[outcome]
-        of_seed, n = world.seed_share(outcome), len(shared)
+        of_seed, n = world.seed_share(outcome) if trained else 0.0, len(shared)
         latent = self.rng.standard_normal((n_seeds, n), dtype=np.float32)
         latent *= np.float32(np.sqrt(1 - world.prompt_share - world.arm_share - of_seed))
         latent += np.sqrt(world.prompt_share) * shared + np.sqrt(world.arm_share) * self.rng.standard_normal(n)
@@ -169,7 +169,7 @@ def play(world: World, rng: np.random.Generator) -> Outcome:
     nomination = _search(world, truth, rng)
     confirm, settings = _Prompts(world, rng, world.n_confirm), world.settings
     full = confirm.arm(world.full_harmful, _ACCURACY, settings.confirm_seeds)
-    base = confirm.arm(world.base_harmful, 0.5, 1)
+    base = confirm.arm(world.base_harmful, 0.5, 1, trained=False)
     arms: dict[Candidate, ArmScores] = {}
 
     def test(finalist: Finalist):
