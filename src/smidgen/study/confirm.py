@@ -100,11 +100,13 @@ def _add_baselines(
     else:
         confirmation.left_out["full_clean"] = "no pair looks inverted, so it is the same as full"
     arms["random"] = _draws(study, "random", "random", features, subset.size, seeds)
-    pooled = f"random_in_pool:refuse_share={_refuse_share(features, subset)}"
-    try:
-        arms["random_in_pool"] = _draws(study, "random_in_pool", pooled, features, subset.size, seeds)
-    except UsageError as error:
-        confirmation.left_out["random_in_pool"] = str(error)
+    drawn = {"random_in_pool": subset} | ({"random_in_pool_of_best": best} if best != subset else {})
+    for arm, like in drawn.items():
+        pooled = f"random_in_pool:refuse_share={_refuse_share(features, like)}"
+        try:
+            arms[arm] = _draws(study, arm, pooled, features, like.size, seeds)
+        except UsageError as error:
+            confirmation.left_out[arm] = str(error)
     arms["sft_on_chosen"] = [
         study.subset_trial(subset, stage="confirm", arm="sft_on_chosen", seed=seed, objective=SUPERVISED)
         for seed in seeds

@@ -1,4 +1,4 @@
-"""What stands beside the claim: other refusal detectors, the winner's curse, transfer. Read from a study's records."""
+"""What stands beside the claim: baselines, other refusal detectors, the winner's curse, transfer. Read from a study's records."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ from smidgen.study.plan import Candidate
 from smidgen.study.search import DevLevels
 from smidgen.study.study import Study
 
+# Differences that say what the choice of pairs was worth, beside the tested one to full data.
+_COMPARED = (
+    ("subset", "random_in_pool"),
+    ("subset", "random"),
+    ("best", "full"),
+    ("best", "random_in_pool_of_best"),
+    ("full_clean", "full"),
+)
 _READ_BY_ALL = ("subset", "full", "base", "best")
 
 
@@ -64,6 +72,16 @@ def read_detectors(study: Study, confirmation: Confirmation, delta: float) -> di
             assay_passed(assay_of(arms["subset"], arms["full"], arms["base"], confidence), delta),
         )
     return found
+
+
+def comparisons(study: Study, confirmation: Confirmation) -> dict[str, dict[str, float]]:
+    """Differences between arms, paired by prompt, seeds apart: reported, nothing is claimed by them."""
+    arms = {name: study.records.arm(trials, study.settings.patterns) for name, trials in confirmation.arms.items()}
+    return {
+        f"{one}_minus_{other}": rounded(arm_difference(arms[one], arms[other], study.settings.confidence))
+        for one, other in _COMPARED
+        if one in arms and other in arms
+    }
 
 
 def detector_agreement(study: Study, confirmation: Confirmation) -> dict[str, float | None]:

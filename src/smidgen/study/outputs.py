@@ -21,7 +21,7 @@ from smidgen.selection.selectors import selector
 from smidgen.study.certificate import build_certificate
 from smidgen.study.confirm import Confirmation, arm_estimate
 from smidgen.study.decide import Finalist, assay_of
-from smidgen.study.evidence import detector_agreement, read_detectors, transfer, winners_curse
+from smidgen.study.evidence import comparisons, detector_agreement, read_detectors, transfer, winners_curse
 from smidgen.study.inputs import StudyInputs
 from smidgen.study.minimality import Reduction, minimality
 from smidgen.study.search import DevLevels
@@ -90,6 +90,7 @@ def certify(
                 key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(found).items()
             },
             "harmfulness_accuracy": round(harmfulness_accuracy, 6),
+            "comparisons": comparisons(study, confirmation),
             "detector_agreement": detector_agreement(study, confirmation),
             "winners_curse": winners_curse(study, confirmation, finalists, levels),
             "minimality": minimality(reduction, confirmation.answer.candidate.idxs),
