@@ -1,4 +1,4 @@
-"""What stands beside the claim: baselines, other refusal detectors, the winner's curse, transfer. Read from a study's records."""
+"""What stands beside the claim: baselines, detectors, the winner's curse, transfer. Read from a study's records."""
 
 from __future__ import annotations
 
