@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_LIST = "common"
 PROMPT_BUCKETS = 256
 ANSWER_BUCKETS = 128
+_BLOCK = 16_384  # rows looked at together
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
@@ -78,8 +79,7 @@ class Features:
             remedy = "Give --aligned, a model to compare with." if name.startswith("aligned_") else "Measure again."
             raise UsageError(f"no feature {name!r}; these exist: {', '.join(sorted(self.columns))}. {remedy}")
         values = self.columns[name]
-        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
-            n_bad = np.count_nonzero(~finite.reshape(len(values), -1).all(axis=1))
+        if n_bad := _rows_not_finite(values):
             raise InvalidData(
                 f"feature {name!r}: expected finite numbers, got NaN or infinity in {n_bad} of {len(values)} rows. "
                 "Leave these pairs out, or measure the features again."
@@ -89,6 +89,14 @@ class Features:
     def take(self, rows: np.ndarray) -> Features:
         """The features of these rows (positions or a mask), in the order given."""
         return Features(self.idx[rows], {name: values[rows] for name, values in self.columns.items()})
+
+
+def _rows_not_finite(values: np.ndarray) -> int:
+    """In how many rows there is NaN or infinity; looks at few rows at a time, as columns may lie on disk."""
+    if values.dtype.kind != "f":
+        return 0
+    blocks = (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))
+    return sum(np.count_nonzero(~np.isfinite(block).all(axis=tuple(range(1, values.ndim)))) for block in blocks)
 
 
 def compute_features(
