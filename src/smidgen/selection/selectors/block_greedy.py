@@ -7,11 +7,13 @@ from typing import Protocol
 import numpy as np
 
 EXACT_ROWS = 8192  # pools up to here are ordered by the plain greedy algorithm
+_POOL = 32_768  # rows among which blocks are looked for
 _BLOCK = 2048
+_TAKEN = -1.0  # in place of a gain
 
 
 class Objective(Protocol):
-    """What rows add to those taken, for gains that never grow as more are taken."""
+    """What rows add to those taken, for gains of 0 or more that never grow as more are taken."""
 
     def look_at(self, rows: np.ndarray, /) -> np.ndarray:
         """What each of these rows adds to all that are taken, [b]; `take` speaks of them from now on."""
@@ -43,39 +45,60 @@ def block_greedy(
 
     Source: Minoux 1978 (bounds from earlier evaluations); slack: Badanidiyuru and Vondrak 2014.
     """
-    gains, order = gains.astype(np.float64), []
-    while len(order) < min(picks, len(gains)):
-        block, bound, bound_key = _largest(gains, keys)
-        known = objective.look_at(block)
-        known[np.isneginf(gains[block])] = -np.inf
-        while len(order) < min(picks, len(gains)):
-            largest = known.max()
-            ties = np.flatnonzero(known >= largest - tie * abs(largest))
-            best = ties[np.argmin(keys[block[ties]])]
-            if largest < (1 - slack) * bound or (largest == bound and keys[block[best]] > bound_key):
+    gains, order, n_taken = gains.astype(np.float64), [], min(picks, len(gains))
+    while len(order) < n_taken:
+        pool, outside = _largest(gains, keys, _POOL)
+        while len(order) < n_taken:
+            places, beside = _largest(gains[pool], keys[pool], _BLOCK)
+            block, rivals = pool[places], max(outside, beside)
+            taken = _take_from(block, rivals, objective, gains, keys, most=n_taken - len(order), slack=slack, tie=tie)
+            order += taken
+            if not taken and gains[pool].max() <= outside[0]:
                 break
-            order.append(block[best])
-            gone = np.isneginf(known)
-            known = objective.take(int(best))
-            known[gone] = known[best] = -np.inf
-        gains[block] = known
     return _then_the_rest(np.array(order, dtype=np.int64), objective, keys)
 
 
-def _largest(gains: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The rows of the largest gains, and the largest gain of all others with the smallest of its keys."""
-    if len(gains) <= _BLOCK:
-        return np.arange(len(gains)), -np.inf, np.inf
-    bound = np.partition(gains, -_BLOCK)[-_BLOCK]
+def _take_from(
+    block: np.ndarray,
+    rivals: tuple[float, float],
+    objective: Objective,
+    gains: np.ndarray,
+    keys: np.ndarray,
+    *,
+    most: int,
+    slack: float,
+    tie: float,
+) -> list[int]:
+    """The rows of a block that come before the best of all others, and their block's gains brought up to date."""
+    known, order = objective.look_at(block), []
+    known[gains[block] == _TAKEN] = _TAKEN
+    while len(order) < most:
+        largest = known.max()
+        ties = np.flatnonzero(known >= largest - tie * abs(largest))
+        best = ties[np.argmin(keys[block[ties]])]
+        if largest < (1 - slack) * rivals[0] or (largest == rivals[0] and -keys[block[best]] < rivals[1]):
+            break
+        order.append(int(block[best]))
+        gone = known == _TAKEN
+        known = objective.take(int(best))
+        known[gone] = known[best] = _TAKEN
+    gains[block] = known
+    return order
+
+
+def _largest(gains: np.ndarray, keys: np.ndarray, n: int) -> tuple[np.ndarray, tuple[float, float]]:
+    """The `n` rows of the largest gains, and the largest gain of all others with minus the smallest of its keys."""
+    if len(gains) <= n:
+        return np.arange(len(gains)), (_TAKEN, -np.inf)
+    bound = np.partition(gains, -n)[-n]
     above, at = np.flatnonzero(gains > bound), np.flatnonzero(gains == bound)
     at = at[np.argsort(keys[at], kind="stable")]
-    n_at = _BLOCK - len(above)
+    n_at = n - len(above)
     block = np.sort(np.concatenate([above, at[:n_at]]))
     if n_at < len(at):
-        return block, float(bound), float(keys[at[n_at]])
-    below = gains[gains < bound]
-    largest = below.max()
-    return block, float(largest), float(keys[gains == largest].min())
+        return block, (float(bound), -float(keys[at[n_at]]))
+    largest = gains[gains < bound].max()
+    return block, (float(largest), -float(keys[gains == largest].min()))
 
 
 def _then_the_rest(order: np.ndarray, objective: Objective, keys: np.ndarray) -> np.ndarray:

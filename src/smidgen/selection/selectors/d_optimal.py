@@ -15,6 +15,7 @@ from smidgen.selection.selectors.two_sided import Pools, ranked_in
 
 DIMENSIONS = 64
 _PICKS = 65_536
+_BLOCK = 8192  # rows projected together
 _SLACK = 0.01
 _TIE = 1e-9  # equal rows differ in the last bits
 
@@ -63,8 +64,8 @@ def d_optimal(
 
 def directions(vectors: np.ndarray) -> np.ndarray:
     """Vectors [m, width] on at most 64 directions, scaled to length 1, float64; few at a time are in memory."""
-    starts = range(0, max(len(vectors), 1), EXACT_ROWS)
-    blocks = (vectors[start : start + EXACT_ROWS].astype(np.float64) for start in starts)
+    starts = range(0, max(len(vectors), 1), _BLOCK)
+    blocks = (vectors[start : start + _BLOCK].astype(np.float64) for start in starts)
     return np.concatenate([unit(project(block, DIMENSIONS)) for block in blocks])
 
 
