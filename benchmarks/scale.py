@@ -2,10 +2,11 @@
 
     python benchmarks/scale.py [--selectors NAME[:SETTINGS] ...] [--rows 10000 30000] [--limit SECONDS] [--folder DIR]
 
-Features are drawn by seed and written to memory-mapped files block by block, 4.1 GB for a million rows. Every
+Features are drawn by seed and written to memory-mapped files block by block, 3.7 GB for a million rows. Every
 measurement is one ranking, its best rows and their reasons, in a process of its own. The table gives seconds; at the
-largest size the most memory resident at any time (mapped pages among it, which the system may take back) and how much
-of it is the process's own; and the exponent of time over rows, fitted by least squares through all sizes.
+largest size processor seconds of all threads, the most memory resident at any time (mapped pages among it, which the
+system may take back) and how much of it is the process's own; and the exponent of time over rows, fitted by least
+squares through all sizes.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def blocks_of_columns(rows: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
     """The columns that `smidgen select` measures and a reward model's margin, block by block.
 
     A quarter of the pairs each teaches refusing and answering, one in twenty the opposite. Topics have Zipf's sizes;
-    a pair's vectors are its topic's plus noise of its own, and one pair in ten asks what an earlier pair asks.
+    a pair's vectors are its topic's plus noise of its own, and every tenth is a copy of the one before it.
     """
     rng = np.random.default_rng(seed)
     share = 1 / np.arange(1, TOPICS + 1)
@@ -49,7 +50,7 @@ def blocks_of_columns(rows: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
     for start in range(0, rows, _BLOCK):
         n = min(_BLOCK, rows - start)
         topic = rng.choice(TOPICS, n, p=share / share.sum())
-        topic[rng.random(n) < 0.1] = topic[0]
+        topic[9::10] = topic[8 : n - 1 : 10][: len(topic[9::10])]
         yield {**_scalars(rng, topic), **{name: _vectors(rng, centres[name][topic], name) for name in _WIDTHS}}
 
 
@@ -136,14 +137,15 @@ def status(name: str) -> int:
 def rank(spec: str, folder: Path) -> dict[str, Any]:
     function, features, memory = selector.bind(spec), mapped_features(folder), Memory()
     memory.start()
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     selection = function(features, 0)
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     budget = min(round(BUDGET_SHARE * len(features)), len(selection.order))
     kept = top(selection, budget)
     lines = [selection.reasons[row] for row in kept]  # idx are the rows here
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "seconds_with_reasons": time.perf_counter() - started,
         "ranked": len(selection.order),
         "budget": len(lines),
@@ -166,20 +168,22 @@ def measured(spec: str, folder: Path, limit: float) -> dict[str, Any]:
 
 def exponent(found: dict[int, dict[str, Any]]) -> float:
     """The slope of log seconds over log rows; NaN from fewer than two sizes."""
-    points = [(math.log(rows), math.log(result["seconds"])) for rows, result in found.items() if "seconds" in result]
-    return float(np.polyfit(*zip(*points, strict=True), 1)[0]) if len(points) > 1 else math.nan
+    points = [(rows, result["seconds"]) for rows, result in found.items() if "seconds" in result]
+    rows, seconds = np.log(np.array(points).reshape(-1, 2)).T
+    return float(np.polyfit(rows, seconds, 1)[0]) if len(points) > 1 else math.nan
 
 
 def print_table(results: dict[str, dict[int, dict[str, Any]]], sizes: list[int]) -> None:
     heads = "".join(f"{f'{rows:,}':>11}" for rows in sizes)
-    print(f"\n{'seconds at rows':36}{heads} {'ranked':>9} {'peak GiB':>9} {'own GiB':>8} {'exponent':>9}")
+    print(f"\n{'seconds at rows':36}{heads} {'cpu s':>8} {'ranked':>9} {'peak GiB':>9} {'own GiB':>8} {'exponent':>9}")
     for spec, found in results.items():
         times = "".join(
             f"{found[rows]['seconds']:11.2f}" if "seconds" in found[rows] else f"{'-':>11}" for rows in sizes
         )
         last = found[sizes[-1]]
         peak, own = (last.get(name, math.nan) / 2**30 for name in ("peak_bytes", "peak_anonymous_bytes"))
-        print(f"{spec:36}{times} {last.get('ranked', '-'):>9} {peak:9.2f} {own:8.2f} {exponent(found):9.2f}")
+        cpu = last.get("cpu_seconds", math.nan)
+        print(f"{spec:36}{times} {cpu:8.2f} {last.get('ranked', '-'):>9} {peak:9.2f} {own:8.2f} {exponent(found):9.2f}")
         for rows in sizes:
             if "failed" in found[rows]:
                 print(f"    {rows:,} rows: {found[rows]['failed']}")

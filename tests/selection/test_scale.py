@@ -199,15 +199,15 @@ class TestCells:
         np.testing.assert_allclose(neighbour_graph(x, keys, neighbours=12).toarray(), exact, atol=2)
 
     def test_recall_in_clusters(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At the ratio of rows to cells of a million pairs, 244 cells, nine in ten neighbours are found."""
+        """With as many cells as for a million pairs, some 240, nine in ten neighbours are found."""
         rng = np.random.default_rng(0)
         centres = rng.normal(size=(60, 32))
         x, keys = unit(centres[rng.integers(0, 60, 6000)] + 0.7 * rng.normal(size=(6000, 32))), rng.random(6000)
-        exact = neighbour_graph(x, keys, neighbours=10)
+        exact = neighbour_graph(x, keys, neighbours=10).toarray()
         monkeypatch.setattr(neighbours, "_EXACT_ROWS", 100)
         monkeypatch.setattr(neighbours, "_CELL_ROWS", 25)
-        found = neighbour_graph(x, keys, neighbours=10)
-        assert (found.minimum(exact) > 0).sum() > 0.9 * (exact > 0).sum()
+        found = neighbour_graph(x, keys, neighbours=10).toarray()
+        assert ((found > 0) & (exact > 0)).sum() > 0.9 * (exact > 0).sum()
 
     def test_no_cell_grows_with_what_is_alike(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(neighbours, "_CELL_ROWS", 10)

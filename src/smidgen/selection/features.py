@@ -96,7 +96,7 @@ def _rows_not_finite(values: np.ndarray) -> int:
     if values.dtype.kind != "f":
         return 0
     blocks = (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))
-    return sum(np.count_nonzero(~np.isfinite(block).all(axis=tuple(range(1, values.ndim)))) for block in blocks)
+    return sum(int((~np.isfinite(block)).any(axis=tuple(range(1, values.ndim))).sum()) for block in blocks)
 
 
 def compute_features(

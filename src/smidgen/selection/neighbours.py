@@ -9,6 +9,7 @@ UNIT = 1 << 20  # a similarity of 1; whole numbers, so that sums do not depend o
 _BLOCK = 1024  # rows compared at one time
 _EXACT_ROWS = 32_768  # up to here every row is compared with every other
 _CELL_ROWS = 4096
+_MOST = (1 << 31) - 1  # columns and similarities stay below
 
 
 def neighbour_graph(vectors: np.ndarray, keys: np.ndarray, *, neighbours: int) -> csr_array:
@@ -65,12 +66,13 @@ def _merged(
     kept = known[0].shape[1]
     if found[0].shape[1] == kept and not known[1].any():
         return found
-    columns, values = (np.hstack(parts) for parts in zip(known, found, strict=True))
-    by_column = np.lexsort((-values, columns), axis=1)
-    columns, values = (np.take_along_axis(part, by_column, axis=1) for part in (columns, values))
+    columns, values = (np.hstack(parts).astype(np.int64) for parts in zip(known, found, strict=True))
+    # Whole numbers sort much faster than pairs of them; of a column that is there twice the larger value comes first.
+    by_column = np.sort((columns << 32) | (_MOST - values), axis=1)
+    columns, values = by_column >> 32, _MOST - (by_column & _MOST)
     values[:, 1:][columns[:, 1:] == columns[:, :-1]] = 0
-    best = np.argpartition(-values, kept - 1, axis=1)[:, :kept]
-    return np.take_along_axis(columns, best, axis=1), np.take_along_axis(values, best, axis=1)
+    best = np.partition((values << 32) | columns, -kept, axis=1)[:, -kept:]
+    return (best & _MOST).astype(np.int32), (best >> 32).astype(np.int32)
 
 
 def _cells(vectors: np.ndarray, keys: np.ndarray) -> list[np.ndarray]:

@@ -70,7 +70,7 @@ def cover_sparsely(
     graph = neighbour_graph(vectors, keys, neighbours=neighbours)
     if weights is not None:
         graph.data = np.rint(graph.data * np.repeat(weights, np.diff(graph.indptr))).astype(graph.data.dtype)
-    ends, columns, values = graph.indptr.tolist(), graph.indices, graph.data
+    ends, columns, values = list(map(int, graph.indptr)), graph.indices, graph.data
     covered = np.zeros(len(keys), dtype=values.dtype)
 
     def gain(i: int) -> int:
