@@ -5,8 +5,8 @@
 Features are drawn by seed and written to memory-mapped files block by block, 3.7 GB for a million rows. Every
 measurement is one ranking, its best rows and their reasons, in a process of its own. The table gives seconds; at the
 largest size processor seconds of all threads, the most memory resident at any time (mapped pages among it, which the
-system may take back) and how much of it is the process's own; and the exponent of time over rows, fitted by least
-squares through all sizes.
+system may take back) and how much of it is the process's own; and the exponent of processor seconds over rows, fitted
+by least squares through all sizes.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ def measured(spec: str, folder: Path, limit: float) -> dict[str, Any]:
 
 
 def exponent(found: dict[int, dict[str, Any]]) -> float:
-    """The slope of log seconds over log rows; NaN from fewer than two sizes."""
-    points = [(rows, result["seconds"]) for rows, result in found.items() if "seconds" in result]
+    """The slope of log processor seconds over log rows; NaN from fewer than two sizes."""
+    points = [(rows, result["cpu_seconds"]) for rows, result in found.items() if "cpu_seconds" in result]
     rows, seconds = np.log(np.array(points).reshape(-1, 2)).T
     return float(np.polyfit(rows, seconds, 1)[0]) if len(points) > 1 else math.nan
 
