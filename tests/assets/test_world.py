@@ -55,7 +55,7 @@ def test_size_and_proportions_are_as_promised(world: World):
         assert counts[truth] == round(share * 2000)
     prompts = (world.harmful_dev, world.harmless_dev, world.harmful_confirm, world.harmless_confirm)
     assert all(len(texts) >= 150 for texts in prompts)
-    assert len(world.heldout_pairs) == 200
+    assert len(world.heldout_pairs) == 600
 
 
 def test_truth_agrees_with_the_texts(world: World):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +20,8 @@ from smidgen.assets.world.topics import TOPICS, Topic
 NEAR_COPY = 0.55  # a little stricter than the .6 at which the checks call two prompts near-copies
 PROMPTS_PER_SET = 200
 HELDOUT = {"teaches_refusing": 120, "teaches_answering": 80}
+# Drawn after all else, so that the world is the same without them: accuracy within .05 takes hundreds of pairs.
+MORE_HELDOUT = {"teaches_refusing": 240, "teaches_answering": 160}
 N_EXCHANGES = 6000
 N_READINGS = 4000
 # Share of pairs by what they teach; the rest is neutral.
@@ -172,11 +174,20 @@ def _training_pairs(author: Author, n_pairs: int, evaluation: NearCopies) -> lis
     return _numbered([pair for _, pair in sorted(placed, key=lambda item: item[0])], rng)
 
 
-def _numbered(pairs: list[Row], rng: random.Random) -> list[Row]:
-    """Give each pair its idx, and a source that says nothing about its kind."""
-    rows: defaultdict[str, int] = defaultdict(int)
+def _more_heldout(author: Author, seed: int, elsewhere: Iterable[str], before: list[Row]) -> list[Row]:
+    """Further held-out pairs, with randomness of their own; their prompts are new to the author and to `elsewhere`."""
+    author.rng = rng = random.Random(f"held out {seed}")
+    for text in elsewhere:
+        author.seen.add(text)
+    return _numbered([author.pair(truth) for truth, n in MORE_HELDOUT.items() for _ in range(n)], rng, after=before)
+
+
+def _numbered(pairs: list[Row], rng: random.Random, *, after: list[Row] | None = None) -> list[Row]:
+    """Give each pair its idx, and a source that says nothing about its kind; behind the pairs of `after`."""
+    after = after or []
+    rows = defaultdict(int, Counter(pair["source"] for pair in after))
     numbered = []
-    for idx, pair in enumerate(pairs):
+    for idx, pair in enumerate(pairs, start=len(after)):
         source = rng.choice(("world-letters", "world-forum"))
         numbered.append({"idx": idx, **pair, "source": source, "source_row": rows[source]})
         rows[source] += 1
@@ -237,13 +248,19 @@ def make_world(seed: int, *, n_pairs: int = 2000) -> World:
     heldout = _numbered([author.pair(truth) for truth, n in HELDOUT.items() for _ in range(n)], rng)
     for pair in heldout:
         evaluation.add(pair["prompt"])
+    pairs = _training_pairs(author, n_pairs, evaluation)
+    exchanges = [_exchange(rng, evaluation) for _ in range(N_EXCHANGES)]
+    readings = [_reading(rng, evaluation) for _ in range(N_READINGS)]
+    # A reading opens with a request and ends in a verdict of its own.
+    requests = (re.split(r"(?<=[.?])", reading, maxsplit=1)[0] for reading in readings)
+    elsewhere = [*(row["prompt"] for row in (*pairs, *exchanges)), *requests]
     return World(
-        pairs=_training_pairs(author, n_pairs, evaluation),
-        heldout_pairs=heldout,
+        pairs=pairs,
+        heldout_pairs=heldout + _more_heldout(author, seed, elsewhere, heldout),
         harmful_dev=sets[0],
         harmless_dev=sets[1],
         harmful_confirm=sets[2],
         harmless_confirm=sets[3],
-        sft_exchanges=[_exchange(rng, evaluation) for _ in range(N_EXCHANGES)],
-        readings=[_reading(rng, evaluation) for _ in range(N_READINGS)],
+        sft_exchanges=exchanges,
+        readings=readings,
     )
