@@ -31,7 +31,7 @@ def finished(small_study: Arguments, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def results(out: Path) -> dict[str, bytes]:
-    names = ("subset.csv", "subset_spreadsheet.csv", "certificate.json", "nominees.json", "inputs.json")
+    names = ("subset.csv", "subset_spreadsheet.csv", "runners_up.csv", "certificate.json", "nominees.json", "inputs.json")
     return {name: (out / name).read_bytes() for name in names}
 
 
@@ -57,6 +57,30 @@ def test_the_subset_is_exactly_what_stood_in_the_data(finished: Path, small_stud
         assert all(row[name] == data[int(row["idx"])][name] for name in ("prompt", "chosen", "rejected"))
         assert row["reason"]
         assert "truth" not in row
+
+
+def test_every_kept_pair_says_why_and_what_nearly_made_it_stands_beside(finished: Path) -> None:
+    tables = {}
+    for name in ("subset", "runners_up"):
+        with (finished / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            tables[name] = {int(row["idx"]): row for row in csv.DictReader(file)}
+    kept, others = tables["subset"], tables["runners_up"]
+    with sqlite3.connect(finished / "study.sqlite") as connection:
+        full = connection.execute("SELECT idxs FROM trials WHERE arm = 'full' LIMIT 1").fetchone()
+    everything = set(json.loads(full[0]))
+    assert others and not others.keys() & kept.keys() and others.keys() <= everything
+    for row in kept.values():
+        twin = int(row["twin_idx"])
+        assert twin in everything - kept.keys()
+        assert 0 < float(row["twin_similarity"]) <= 1
+        assert row["twin_reason"] and row["twin_prompt"]
+        assert abs(float(row["metagradient"])) < 10
+        assert (row["came_by"] == "swap") == bool(row["replaced_idx"]) == row["reason"].startswith("swapped in for")
+        assert {"contrast", "implicit_margin", "dev_similarity"} <= row.keys()
+    assert any(float(row["metagradient"]) for row in kept.values())
+    for row in others.values():
+        same = [float(found["metagradient"]) for found in kept.values() if found["kind"] == row["kind"]]
+        assert float(row["lowest_kept"]) == min(same)
 
 
 def test_every_arm_of_the_protocol_is_measured_on_fresh_seeds(finished: Path) -> None:

@@ -1,11 +1,10 @@
-"""The features of pairs, measured with models and prompts; and what a subset's table says of each kept pair."""
+"""The features of pairs, measured with models and prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,6 @@ from smidgen.selection.groups import (
     reference_group,
     text_group,
 )
-from smidgen.selection.kinds import kind_of
 from smidgen.selection.texts import DEFAULT_LIST, all_scored
 
 # The working folder of a run's features, beside what the run leaves; what it holds is named by content.
@@ -98,30 +96,3 @@ def measure_features(
     groups += gradient_groups(source, aligned)
     store = FeatureStore(work, groups, n_rows=len(pairs), pairs=pairs_hash(pairs, encoded), on_block=on_block)
     return Features(np.array(pairs.idxs, dtype=np.int64), store.columns), dev.classifier.accuracy
-
-
-def subset_columns(
-    subset: PairTable, features: Features, reasons: Sequence[str], *, selector: str
-) -> dict[str, Sequence[Any]]:
-    """What stands in subset.csv beside idx, prompt, chosen and rejected.
-
-    Args:
-        subset: The kept pairs, best first.
-        features: Of all pairs.
-        reasons: Why each pair was kept or not, one a row of `features`.
-        selector: The ranking that chose them, with its settings.
-    """
-    row_of = {int(idx): row for row, idx in enumerate(features.idx)}
-    rows = np.array([row_of[idx] for idx in subset.idxs], dtype=np.int64)
-    kept = features.take(rows)
-    return {
-        "rank": list(range(1, len(subset) + 1)),
-        "selector": [selector] * len(subset),
-        "reason": [reasons[row] for row in rows],
-        "kind": kind_of(kept),
-        "prompt_harmfulness": [round(float(value), 4) for value in kept.column("prompt_harmfulness")],
-        "chosen_refuses": [bool(value) for value in kept.column("chosen_refuses")],
-        "rejected_refuses": [bool(value) for value in kept.column("rejected_refuses")],
-        "source": [pair.source for pair in subset],
-        "source_row": [pair.source_row for pair in subset],
-    }

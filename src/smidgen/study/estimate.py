@@ -58,6 +58,7 @@ def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
         for cost in [8 * settings.swap_steps, steps(size), steps(size)] * settings.swap_rounds
         + [steps(size)] * (settings.dev_seeds if settings.swap_rounds else 0)
     ]
+    look_back = [8 * settings.swap_steps] if settings.swap_rounds else []
     refine = [steps(sizes[0])] * (settings.refine_trials + 2 * settings.dev_seeds if settings.refine_groups else 0)
     tested = sorted(map(steps, sizes))[-settings.confirm_sizes :]
     # Beside the tested sizes: best, random, random in pool and SFT on the largest; full twice (all, and clean).
@@ -66,7 +67,7 @@ def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
         arms += [settings.recipe.total_steps(sizes[0]), full]
     transfer = [steps(sizes[0]), full] * settings.transfer_seeds
     transfers = transfer * (settings.transfer + (settings.transfer_model is not None))
-    return tune + race + finals + swap + refine + [0] + arms * settings.confirm_seeds + transfers
+    return tune + race + finals + swap + look_back + refine + [0] + arms * settings.confirm_seeds + transfers
 
 
 def estimate(
