@@ -31,7 +31,14 @@ def finished(small_study: Arguments, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def results(out: Path) -> dict[str, bytes]:
-    names = ("subset.csv", "subset_spreadsheet.csv", "runners_up.csv", "certificate.json", "nominees.json", "inputs.json")
+    names = (
+        "subset.csv",
+        "subset_spreadsheet.csv",
+        "runners_up.csv",
+        "certificate.json",
+        "nominees.json",
+        "inputs.json",
+    )
     return {name: (out / name).read_bytes() for name in names}
 
 
