@@ -29,6 +29,7 @@ _BLOCK_BYTES = 64 << 20  # of a column, looked at or written at one time
 _NEVER_WRITTEN = ("gradient",)
 _REMEDIES = {
     "aligned_": "Give --aligned, a model to compare with, or --train-aligned, to have one trained.",
+    "datamodel": "It comes from a study's own trials: rank by it in `smidgen minimize`, not in `smidgen select`.",
     "external_": "Give pairs that all have a chosen_score and a rejected_score.",
 }
 

@@ -14,7 +14,7 @@ from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
 from smidgen.evaluation.surrogate import encode_openings, refusal_openings
 from smidgen.models.load import LanguageModel
 from smidgen.pairs import PairTable
-from smidgen.selection.feature_store import FeatureStore, OnBlock, pairs_hash
+from smidgen.selection.feature_store import ColumnGroup, FeatureStore, OnBlock, pairs_hash
 from smidgen.selection.features import Features, check_order
 from smidgen.selection.gradient_groups import GradientSettings, GradientSource, gradient_groups
 from smidgen.selection.groups import (
@@ -42,6 +42,7 @@ def measure_features(
     harmless: Sequence[str],
     aligned: Callable[[], LanguageModel] | None = None,
     gradients: GradientSettings = _GRADIENTS,
+    also: Sequence[ColumnGroup] = (),
     work: Path | None = None,
     dtype: str = "float32",
     on_block: OnBlock = lambda group, done, total: None,
@@ -57,6 +58,7 @@ def measure_features(
         harmless: Dev prompts that do not.
         aligned: Gives the model after training on all pairs, once it is needed; None leaves its columns out.
         gradients: Of what runs the gradient columns are, where one is asked for.
+        also: Further groups of columns.
         work: Folder of the store; what it holds of these pairs, models and prompts is not measured again. None for a
             folder that goes when the features do.
         dtype: Of the models' computation over the pairs, one of `DTYPES`, or "auto" as in `computing_dtype`.
@@ -93,6 +95,6 @@ def measure_features(
         harmless=dev.tokens[1],
         openings=encode_openings(openings, template, lm.tokenizer),
     )
-    groups += gradient_groups(source, aligned)
+    groups += [*gradient_groups(source, aligned), *also]
     store = FeatureStore(work, groups, n_rows=len(pairs), pairs=pairs_hash(pairs, encoded), on_block=on_block)
     return Features(np.array(pairs.idxs, dtype=np.int64), store.columns), dev.classifier.accuracy

@@ -19,6 +19,7 @@ from smidgen.selection.gradient_groups import GradientSettings
 from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import Selection, selector
 from smidgen.study.confirm import confirm
+from smidgen.study.datamodel import datamodel_group, datamodel_summary
 from smidgen.study.decide import Finalist, Nomination
 from smidgen.study.estimate import estimate
 from smidgen.study.execute import local_executor
@@ -185,6 +186,7 @@ def _run(
         harmless=harmless,
         aligned=lambda: load_language_model(aligned or context.weights / full[0].trial_id),
         gradients=GradientSettings(objective=study.settings.loss, recipe=study.recipe, seed=study.settings.seed),
+        also=[datamodel_group(study, (lm.fingerprint, inputs.prompts["dev"]))],
         work=out / WORK,
         on_block=lambda group, done, total: study.watch(Progress(f"features: {group}", done, total)),
     )
@@ -208,6 +210,7 @@ def _run(
         reduction=reduction,
         best_size=nomination.best.candidate.size,
         harmfulness_accuracy=accuracy,
+        datamodel=datamodel_summary(study, features),
     )
     study.watch(Progress("writing", 0, 1))
     answer = confirmation.answer.candidate

@@ -65,6 +65,7 @@ def certify(
     reduction: Reduction,
     best_size: int,
     harmfulness_accuracy: float,
+    datamodel: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Turn what was measured into the certificate."""
     settings = study.settings
@@ -94,6 +95,7 @@ def certify(
                 key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(found).items()
             },
             "harmfulness_accuracy": round(harmfulness_accuracy, 6),
+            **({"datamodel": datamodel} if datamodel else {}),
             "comparisons": comparisons(study, confirmation),
             "detector_agreement": detector_agreement(study, confirmation),
             "winners_curse": winners_curse(study, confirmation, finalists, levels),
