@@ -1,4 +1,4 @@
-"""The lasso: soft-thresholding where that is exact, the optimality conditions, another program's values, and recovery."""
+"""The lasso: soft-thresholding where that is exact, what a minimum must meet, a peer's values, and recovery."""
 
 from __future__ import annotations
 
@@ -47,6 +47,15 @@ def test_every_solution_meets_the_conditions_of_a_minimum(seed: int, n: int, p: 
             assert not w.any()
 
 
+def test_copies_share_and_the_order_of_columns_does_not_matter() -> None:
+    rng = np.random.default_rng(2)
+    design, outcomes = (rng.random((20, 5)) < 0.5).astype(float), rng.normal(size=20)
+    alone = lasso(design, outcomes, [0.1, 0.01])
+    columns = np.array([3, 0, 1, 2, 3, 4, 3])
+    expected = alone[:, columns] / np.array([3, 1, 1, 1, 3, 1, 3])
+    np.testing.assert_allclose(lasso(design[:, columns], outcomes, [0.1, 0.01]), expected, atol=1e-9)
+
+
 def test_few_members_that_matter_are_found_among_many_that_do_not() -> None:
     rng = np.random.default_rng(1)
     design = (rng.random((80, 200)) < 0.5).astype(float)
@@ -55,7 +64,7 @@ def test_few_members_that_matter_are_found_among_many_that_do_not() -> None:
     fit = cross_validated_lasso(design, design @ truth + rng.normal(scale=0.2, size=80))
     assert set(np.argsort(-np.abs(fit.coefficients))[:4]) == {3, 50, 120, 199}
     np.testing.assert_allclose(fit.coefficients[[3, 50, 120, 199]], truth[[3, 50, 120, 199]], atol=0.3)
-    assert fit.correlation > 0.85
+    assert fit.correlation > 0.7
 
 
 def test_noise_is_not_predicted() -> None:

@@ -240,3 +240,20 @@ def test_another_seed_is_another_study(finished: Path, small_study: Arguments, t
     settings = replace(arguments["settings"], seed=1, refine_groups=0, both_budgets=False, confirm_sizes=1)
     certificate = minimize(**arguments | {"settings": settings})
     assert not set(certificate["seeds"]) & set(json.loads((finished / "certificate.json").read_text())["seeds"])
+
+
+def test_a_study_may_rank_by_trials_of_its_own_and_swap_nothing(small_study: Arguments, tmp_path: Path) -> None:
+    arguments = small_study(tmp_path / "run")
+    few: dict[str, Any] = {"sizes": (12,), "swap_rounds": 0, "refine_groups": 0, "both_budgets": False}
+    own: dict[str, Any] = {"selectors": ("datamodel",), "datamodel_trials": 5, "datamodel_size": 16, "transfer": False}
+    certificate = minimize(**arguments | {"settings": replace(arguments["settings"], **few, **own)})
+    assert (certificate["datamodel"]["trials"], certificate["datamodel"]["size"]) == (5, 16)
+    with sqlite3.connect(tmp_path / "run" / "study.sqlite") as connection:
+        (n,) = connection.execute("SELECT count(*) FROM trials WHERE arm = 'datamodel' AND budget = 16").fetchone()
+    assert n == 5
+    with (tmp_path / "run" / "subset.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["came_by"] for row in rows} == {"ranking"}
+    assert all("coefficient" in row["reason"] and row["twin_reason"] for row in rows)
+    assert "metagradient" not in rows[0]
+    assert not (tmp_path / "run" / "runners_up.csv").exists()

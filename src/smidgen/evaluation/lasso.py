@@ -37,14 +37,15 @@ def lasso(design: np.ndarray, outcomes: np.ndarray, penalties: Sequence[float]) 
     """Coefficients w that minimise |y - Xw|^2 / (2n) + penalty * sum|w|, X's columns and y centred; [penalties, p].
 
     Args:
-        design: X, [n, p]; a column that is constant gets 0.
+        design: X, [n, p]; a column that is constant gets 0, and copies of one column share its coefficient equally.
         outcomes: y, [n].
         penalties: Not negative, largest first: each solution starts from the one before.
 
     Source: Friedman, Hastie and Tibshirani 2010, "Regularization paths for generalized linear models via coordinate
     descent", Eq. 5, with the active sets of its section 2.6.
     """
-    x, y = design - design.mean(axis=0), outcomes - outcomes.mean()
+    distinct, copy_of, copies = np.unique(design, axis=1, return_inverse=True, return_counts=True)
+    x, y = distinct - distinct.mean(axis=0), outcomes - outcomes.mean()
     scale = (x**2).mean(axis=0)
     tolerance = _TOLERANCE * max(float(np.abs(y).max(initial=0)), np.finfo(float).tiny)
     w, found = np.zeros(x.shape[1]), []
@@ -60,7 +61,7 @@ def lasso(design: np.ndarray, outcomes: np.ndarray, penalties: Sequence[float]) 
             entering = outside[np.argsort(-pull[outside], kind="stable")][:_ENTER_AT_ONCE]
             active = np.sort(np.concatenate([active, entering]))
         found.append(w.copy())
-    return np.array(found).reshape(len(penalties), x.shape[1])
+    return (np.array(found).reshape(len(penalties), len(w)) / copies)[:, copy_of]
 
 
 def _descend(
@@ -73,10 +74,9 @@ def _descend(
     tolerance: float,
 ) -> None:
     """Change the active coefficients in `w`, one after the other, until a sweep changes no prediction."""
-    residual = y - x @ w
     columns = np.ascontiguousarray(x[:, active].T)
     for _ in range(_MOST_SWEEPS):
-        largest = 0.0
+        residual, largest = y - x @ w, 0.0
         for column, j in zip(columns, active, strict=True):
             pull = column @ residual / len(y) + scale[j] * w[j]
             new = np.sign(pull) * max(abs(pull) - penalty, 0.0) / scale[j]
@@ -86,6 +86,28 @@ def _descend(
                 largest = max(largest, abs(change) * scale[j] ** 0.5)
         if largest <= tolerance:
             return
+        _leap(x, y, w, penalty)
+
+
+def _leap(x: np.ndarray, y: np.ndarray, w: np.ndarray, penalty: float) -> None:
+    """Go to the minimum over the coefficients in `w` that are not 0, or towards it until the first of them is 0.
+
+    Between columns that are much alike sweeps alone creep. As long as no sign changes, the minimum is that of a
+    quadratic, so this never goes uphill; where it has no single minimum, nothing is changed.
+    """
+    inside = np.flatnonzero(w)
+    own, old = x[:, inside], w[inside]
+    gram = own.T @ own / len(y)
+    if not len(inside) or np.linalg.cond(gram) > 1e10:
+        return
+    new = np.linalg.solve(gram, own.T @ y / len(y) - penalty * np.sign(old))
+    shares = np.ones(len(old))
+    flips = new * old < 0
+    shares[flips] = old[flips] / (old[flips] - new[flips])
+    first = int(shares.argmin())
+    w[inside] = old + shares[first] * (new - old)
+    if shares[first] < 1:
+        w[inside[first]] = 0.0
 
 
 def cross_validated_lasso(design: np.ndarray, outcomes: np.ndarray, *, folds: int = 5) -> LassoFit:
