@@ -165,6 +165,10 @@ def _certificate(outcome: str) -> dict[str, Any]:
             }
             for name, mean in (("exercise", differences[-1] - 0.05), ("common", differences[-1]), ("broad", 0.011))
         },
+        "comparisons": {
+            "subset_minus_random_in_pool": {**around(0.06, 0.05), "lower_bound": 0.02},
+            "best_minus_random_in_pool_of_best": {**around(0.08, 0.05), "lower_bound": 0.04},
+        },
         "detector_agreement": {"exercise / common": 0.41, "exercise / broad": None, "common / broad": 0.66},
         "winners_curse": {
             "candidates": 16,

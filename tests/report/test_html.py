@@ -285,3 +285,9 @@ def test_a_broken_study_file_is_named(make_run):
     (folder / "study.sqlite").write_text("not a database, whatever its name says", encoding="utf-8")
     with pytest.raises(InvalidData, match=r"study\.sqlite"):
         write_report(folder)
+
+
+def test_what_choosing_was_worth_stands_on_the_page(make_run):
+    page = html.unescape(write_report(make_run()).read_text(encoding="utf-8"))
+    assert "What choosing the pairs was worth" in page
+    assert "random in the pool, size of the best" in page

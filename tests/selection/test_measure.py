@@ -109,13 +109,13 @@ def test_stopped_after_any_block_and_called_again_equals_never_stopped(
 
     monkeypatch.setattr(feature_store, "BLOCK", 4)
     resumed: dict[str, np.ndarray] = {}
-    while len(seen) < 20 and not resumed:
+    while len(seen) < 40 and not resumed:
         try:
             resumed = dict(measured(tiny, tmp_path / "resumed", aligned=lambda: tiny, on_block=stop).columns)
             break
         except Stop:
             continue
-    assert len(seen) == len(set(seen)) == 4 * 3
+    assert len(seen) == len(set(seen)) == 7 * 3
     never = dict(measured(tiny, tmp_path / "never", aligned=lambda: tiny).columns)
     for name, values in never.items():
         assert values.tobytes() == resumed[name].tobytes()

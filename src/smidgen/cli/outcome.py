@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smidgen.data.prepare import Prepared
 
 # What work that was refused for its data leaves for the user to read; it holds no folder.
-_COMPLAINTS = {"quarantine.jsonl", "leaks.json"}
+_COMPLAINTS = {"quarantine.jsonl", "leaks.json", "dev_twins.json"}
 _CLAIM = {"run.json", "settings.yaml"}
 # What does not change the results, and so may differ when the same work is taken up again.
 _NOT_IDENTITY = ("out", "dry_run", "workers")

@@ -55,6 +55,7 @@ class Certificate:
     endpoint_deltas: Mapping[str, Any]
     recipe: Mapping[str, Any]
     left_out: Mapping[str, Any]
+    comparisons: Mapping[str, Any]
     detectors: Mapping[str, Any]
     detector_agreement: Mapping[str, Any]
     winners_curse: Mapping[str, Any]
@@ -96,6 +97,7 @@ def read_certificate(path: Path | str) -> Certificate:
             patterns=str(found.get("patterns") or DEFAULT_LIST),
             recipe=_mapping(found.get("recipe")),
             left_out=_mapping(found.get("left_out")),
+            comparisons=_mapping(found.get("comparisons")),
             detectors=_mapping(found.get("detectors")),
             detector_agreement=_mapping(found.get("detector_agreement")),
             winners_curse=_mapping(found.get("winners_curse")),

@@ -1,4 +1,4 @@
-"""What was checked beside the claim, as rows for the page: other detectors, the winner's curse, transfer."""
+"""What was checked beside the claim, as rows: what choosing was worth, other detectors, winner's curse, transfer."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ class TransferRow:
     subset: Interval | None
     full: Interval | None
     difference: Interval
+
+
+def comparison_rows(certificate: Certificate) -> list[tuple[str, str, Interval]]:
+    """Names of two arms, and the first's score less the second's."""
+    found = ((*name.split("_minus_", 1), interval(value)) for name, value in certificate.comparisons.items())
+    return [(row[0], row[1], row[2]) for row in found if len(row) == 3 and row[2] is not None]
 
 
 def detector_rows(certificate: Certificate) -> list[DetectorRow]:

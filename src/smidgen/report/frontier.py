@@ -28,6 +28,7 @@ ARM_NAMES = {
     "best": "best subset, any size",
     "random": "random, same size",
     "random_in_pool": "random in the same pool",
+    "random_in_pool_of_best": "random in the pool, size of the best",
     "sft_on_chosen": "SFT on chosen answers",
 }
 

@@ -24,7 +24,7 @@ from markupsafe import Markup
 from smidgen.evaluation.statistics import Interval
 from smidgen.report.artefacts import Run, confirm_trials, read_run
 from smidgen.report.certificate import interval
-from smidgen.report.checks import agreement_text, curse_rows, detector_rows, transfer_rows
+from smidgen.report.checks import agreement_text, comparison_rows, curse_rows, detector_rows, transfer_rows
 from smidgen.report.contents import distributions, kind_rows, typical_words
 from smidgen.report.figures import comparators, distributions_svg, frontier_svg, selector_roles
 from smidgen.report.frontier import ARM_NAMES, Frontier, frontier
@@ -115,6 +115,7 @@ def _view(run: Run) -> dict[str, Any]:
         "assay": _interval_rows(certificate.assay),
         "endpoints": _interval_rows(certificate.second_endpoint, certificate.endpoint_deltas),
         "endpoint_names": ENDPOINT_NAMES,
+        "comparisons": comparison_rows(certificate),
         "detectors": detector_rows(certificate),
         "agreement": agreement_text(certificate),
         "curse": curse_rows(certificate),

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 64 << 20  # of a column, looked at or written at one time
 # Only the working folder holds these: a file that people keep has no use for megabytes a thousand pairs.
 _NEVER_WRITTEN = ("gradient",)
+_ALIGNED = "Give --aligned, a model to compare with, or --train-aligned, to have one trained."
 _REMEDIES = {
-    "aligned_": "Give --aligned, a model to compare with, or --train-aligned, to have one trained.",
+    "aligned_": _ALIGNED,
+    "task_alignment": _ALIGNED,
     "datamodel": "It comes from a study's own trials: rank by it in `smidgen minimize`, not in `smidgen select`.",
     "external_": "Give pairs that all have a chosen_score and a rejected_score.",
 }

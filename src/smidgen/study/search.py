@@ -54,7 +54,10 @@ def tune_full(study: Study) -> list[Trial]:
             keep_weights=number == 0,
         )
 
-    first = study.results([trial(rate, 0) for rate in rates], "tuning the run on all pairs")
+    # With one rate there is nothing to wait for, so its other seeds run beside the first.
+    beside = range(1, study.settings.dev_seeds if len(rates) == 1 else 1)
+    trials = [*(trial(rate, 0) for rate in rates), *(trial(rates[0], number) for number in beside)]
+    first = study.results(trials, "tuning the run on all pairs")[: len(rates)]
     best = max(range(len(rates)), key=lambda i: (first[i].metric("score"), -i))
     study.recipe = replace(study.recipe, learning_rate=rates[best])
     return [trial(rates[best], number) for number in range(study.settings.dev_seeds)]

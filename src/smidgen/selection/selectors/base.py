@@ -4,12 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from smidgen.errors import UsageError
 from smidgen.selection.features import Features
 from smidgen.settings import Registry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reasons(Sequence[str]):
+    """A line for each row, put into words only when it is asked for; equal to any sequence of the same lines.
+
+    Attributes:
+        n: How many rows there are.
+        describe: The line of a row, counted from 0.
+    """
+
+    n: int
+    describe: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return self.n
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        rows = range(self.n)[row]
+        return self.describe(rows) if isinstance(rows, int) else [self.describe(i) for i in rows]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(other) == self.n and list(self) == list(other)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +56,7 @@ class Selection:
     order: np.ndarray
     eligible: np.ndarray
     scores: np.ndarray
-    reasons: list[str]
+    reasons: Sequence[str]
 
 
 Selector = Callable[..., Selection]
@@ -89,4 +119,11 @@ def rows_of(idx: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def rank_all(features: Features, seed: int, scores: np.ndarray, reasons: Sequence[str]) -> Selection:
     """All pairs by falling score; ties in the random order of the seed."""
     rows = np.lexsort((random_keys(features.idx, seed), -scores))
-    return Selection(features.idx[rows], np.ones(len(features), dtype=bool), scores, list(reasons))
+    return Selection(features.idx[rows], np.ones(len(features), dtype=bool), scores, reasons)
+
+
+def at_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`values[rows]`, without a copy where the rows are consecutive: a column on disk then stays there."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return values[rows[0] : rows[-1] + 1]
+    return values[rows]

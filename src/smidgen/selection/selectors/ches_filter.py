@@ -8,7 +8,7 @@ import numpy as np
 
 from smidgen.errors import UsageError
 from smidgen.selection.features import Features
-from smidgen.selection.selectors.base import Selection, inner_ranking, random_keys, rows_of, selector
+from smidgen.selection.selectors.base import Reasons, Selection, inner_ranking, random_keys, rows_of, selector
 
 
 @selector
@@ -34,12 +34,17 @@ def ches_filter(features: Features, seed: int, *, keep: float = 0.5, then: str =
         raise UsageError(f"expected keep above 0 and up to 1, got {keep}; 0.5 leaves out the more alike half.")
     ches = features.column("ches")
     n_kept = max(1, round(keep * len(features)))
-    lowest = np.lexsort((random_keys(features.idx, seed), ches))[:n_kept]
+    lowest = np.sort(np.lexsort((random_keys(features.idx, seed), ches))[:n_kept])
     inner = inner_ranking(then)(features.take(lowest), seed)
     eligible, scores = np.zeros(len(features), dtype=bool), np.zeros(len(features))
     eligible[rows_of(features.idx, inner.order)] = True
     scores[lowest] = inner.scores
-    reasons = [f"left out: answers too alike, CHES {value:.3g}" for value in ches]
-    for row, reason in zip(lowest, inner.reasons, strict=True):
-        reasons[row] = f"{reason}; CHES {ches[row]:.3g}"
-    return replace(inner, eligible=eligible, scores=scores, reasons=reasons)
+    place = np.full(len(features), -1)
+    place[lowest] = np.arange(n_kept)
+
+    def describe(row: int) -> str:
+        if place[row] < 0:
+            return f"left out: answers too alike, CHES {ches[row]:.3g}"
+        return f"{inner.reasons[place[row]]}; CHES {ches[row]:.3g}"
+
+    return replace(inner, eligible=eligible, scores=scores, reasons=Reasons(len(features), describe))

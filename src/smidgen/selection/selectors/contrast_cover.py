@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from smidgen.selection.features import Features
-from smidgen.selection.selectors.base import Selection, selector
+from smidgen.selection.selectors.base import Selection, at_rows, selector
+from smidgen.selection.selectors.facility_location import cover_sparsely
 from smidgen.selection.selectors.lazy_greedy import lazy_greedy
 from smidgen.selection.selectors.two_sided import two_sided
+
+EXACT_ROWS = 4096
+NEIGHBOURS = 128
 
 
 @selector
@@ -15,7 +19,9 @@ def contrast_cover(features: Features, seed: int, *, refuse_share: float = 0.5) 
     """The pools and quota of `contrast`, each pool in greedy facility-location order.
 
     The next pair is the one that raises sum_j max_{i taken} confidence_i * similarity(i, j) the most, j running over
-    the pool: early pairs stand for many others, and a second copy of a prompt waits until the rest is covered.
+    the pool: early pairs stand for many others, and a second copy of a prompt waits until the rest is covered. In a
+    pool of more than 4,096 pairs a pair stands for its 128 nearest and those that have it among theirs, as in
+    `facility_location`.
 
     Args:
         refuse_share: Share of pairs that teach refusing, in every prefix, 0 to 1.
@@ -28,7 +34,9 @@ def contrast_cover(features: Features, seed: int, *, refuse_share: float = 0.5) 
     vectors = features.column("text_vector")
 
     def rank_pool(rows: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        return cover(vectors[rows], confidence, keys)
+        if len(rows) <= EXACT_ROWS:
+            return cover(vectors[rows], confidence, keys)
+        return cover_sparsely(at_rows(vectors, rows), keys, neighbours=NEIGHBOURS, weights=confidence)
 
     return two_sided(features, seed, rank_pool, refuse_share=refuse_share, how="stands for pairs not yet covered")
 
@@ -36,14 +44,14 @@ def contrast_cover(features: Features, seed: int, *, refuse_share: float = 0.5) 
 def cover(vectors: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Lazy greedy facility location, positions [m]; equal gains in the order of `keys`."""
     covered = np.zeros(len(keys))
-
-    def reach(i: int) -> np.ndarray:
-        return confidence[i] * np.clip(vectors @ vectors[i], 0, 1)
+    reach = np.empty((len(keys), len(keys)))
+    for i, row in enumerate(vectors):
+        reach[i] = confidence[i] * np.clip(vectors @ row, 0, 1)
 
     def gain(i: int) -> float:
-        return float(np.maximum(reach(i) - covered, 0).sum())
+        return float(np.maximum(reach[i] - covered, 0).sum())
 
     def take(i: int) -> None:
-        np.maximum(covered, reach(i), out=covered)
+        np.maximum(covered, reach[i], out=covered)
 
-    return lazy_greedy([gain(i) for i in range(len(keys))], gain, take, keys)
+    return lazy_greedy(np.array([gain(i) for i in range(len(keys))]), gain, take, keys)

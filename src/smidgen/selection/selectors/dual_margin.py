@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 from smidgen.errors import UsageError
 from smidgen.selection.features import Features
 from smidgen.selection.margins import implicit_margin
-from smidgen.selection.selectors.base import Selection, rank_all, selector
+from smidgen.selection.selectors.base import Reasons, Selection, rank_all, selector
 
 _SURE = 0.99  # no margin makes an answer surer than this, so that one source can always outweigh the other
 
@@ -52,9 +52,11 @@ def dual_margin(
     if external is not None:
         margins = {"external": features.column(external), **margins}
     sure = np.sum([logit(margin_probability(m, clip_quantile)) for m in margins.values()], axis=0)
-    rows = zip(*margins.values(), strict=True)
-    reasons = [", ".join(f"{name} margin {m:.3g}" for name, m in zip(margins, row, strict=True)) for row in rows]
-    return rank_all(features, seed, expit(sure), [f"{reason}, surest first" for reason in reasons])
+
+    def describe(row: int) -> str:
+        return ", ".join([*(f"{name} margin {m[row]:.3g}" for name, m in margins.items()), "surest first"])
+
+    return rank_all(features, seed, expit(sure), Reasons(len(features), describe))
 
 
 def margin_probability(margins: np.ndarray, clip_quantile: float) -> np.ndarray:

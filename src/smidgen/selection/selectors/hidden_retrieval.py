@@ -8,7 +8,7 @@ import numpy as np
 
 from smidgen.selection.features import Features
 from smidgen.selection.kinds import ANSWERING, REFUSAL, kinds
-from smidgen.selection.selectors.base import Selection, selector
+from smidgen.selection.selectors.base import Reasons, Selection, selector
 from smidgen.selection.selectors.two_sided import two_sided
 
 
@@ -39,12 +39,13 @@ def hidden_retrieval(features: Features, seed: int, *, refuse_share: float = 0.5
         return in_turns(nearest[rows], similarity[rows], keys)
 
     selection = two_sided(features, seed, rank_pool, refuse_share=refuse_share, how="like a dev prompt, in its turn")
-    reasons = [
-        f"{reason} (similarity {value:.3f})" if kept else reason
-        for reason, value, kept in zip(selection.reasons, similarity, selection.eligible, strict=True)
-    ]
+
+    def describe(row: int) -> str:
+        likeness = f" (similarity {similarity[row]:.3f})" if selection.eligible[row] else ""
+        return f"{selection.reasons[row]}{likeness}"
+
     scores = np.where(refuses | (kind == ANSWERING), similarity, 0.0)
-    return replace(selection, scores=scores, reasons=reasons)
+    return replace(selection, scores=scores, reasons=Reasons(len(features), describe))
 
 
 def in_turns(groups: np.ndarray, scores: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from smidgen.selection.features import Features
-from smidgen.selection.selectors.base import Selection, rank_all, selector
+from smidgen.selection.selectors.base import Reasons, Selection, rank_all, selector
 
 
 @selector
@@ -28,5 +28,8 @@ def learnability(features: Features, seed: int) -> Selection:
     loss_ref, loss_aligned = (-features.column(f"{model}_chosen_logps") for model in ("ref", "aligned"))
     some = loss_ref > 0
     scores = np.where(some, (loss_ref - loss_aligned) / np.where(some, loss_ref, 1.0), 0.0)
-    reasons = [f"the aligned model has learnt {score:.1%} of the chosen answer's loss, most first" for score in scores]
-    return rank_all(features, seed, scores, reasons)
+
+    def describe(row: int) -> str:
+        return f"the aligned model has learnt {scores[row]:.1%} of the chosen answer's loss, most first"
+
+    return rank_all(features, seed, scores, Reasons(len(features), describe))

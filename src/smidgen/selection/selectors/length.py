@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from smidgen.selection.features import Features
-from smidgen.selection.selectors.base import Selection, rank_all, selector
+from smidgen.selection.selectors.base import Reasons, Selection, rank_all, selector
 
 
 @selector
@@ -31,9 +31,10 @@ def length(
     """
     if measure == "difference":
         tokens = features.column("chosen_tokens") - features.column("rejected_tokens")
-        reasons = [f"chosen answer is {n:+d} tokens longer than the rejected one, {first} first" for n in tokens]
+        wording = "chosen answer is {:+d} tokens longer than the rejected one"
     else:
         tokens = features.column(f"{measure}_tokens")
-        reasons = [f"{measure} answer has {n} tokens, {first} first" for n in tokens]
+        wording = f"{measure} answer has {{}} tokens"
     scores = tokens.astype(np.float64) * (1 if first == "longest" else -1)
+    reasons = Reasons(len(features), lambda row: f"{wording.format(tokens[row])}, {first} first")
     return rank_all(features, seed, scores, reasons)

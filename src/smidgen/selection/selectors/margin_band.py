@@ -8,7 +8,7 @@ import numpy as np
 
 from smidgen.selection.features import Features
 from smidgen.selection.margins import implicit_margin
-from smidgen.selection.selectors.base import Selection, rank_all, selector
+from smidgen.selection.selectors.base import Reasons, Selection, rank_all, selector
 
 
 @selector
@@ -41,5 +41,5 @@ def margin_band(
     distance = {"low": margins, "high": -margins, "middle": np.abs(margins - np.median(margins))}[band]
     unit = "nats a token" if per_token else "nats"
     kind = "margin" if signed else "size of margin"
-    reasons = [f"{kind} {value:.3g} {unit}, {band} band first" for value in margins]
+    reasons = Reasons(len(features), lambda row: f"{kind} {margins[row]:.3g} {unit}, {band} band first")
     return rank_all(features, seed, -distance, reasons)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smidgen.selection.features import Features
-from smidgen.selection.selectors.base import Selection, random_keys, rank_all, selector
+from smidgen.selection.selectors.base import Reasons, Selection, random_keys, rank_all, selector
 
 
 @selector
@@ -13,4 +13,5 @@ def random(features: Features, seed: int) -> Selection:
     Returns:
         Scores are the random keys, hash(seed, idx) in [0, 1).
     """
-    return rank_all(features, seed, random_keys(features.idx, seed), ["drawn at random from all pairs"] * len(features))
+    reasons = Reasons(len(features), lambda _: "drawn at random from all pairs")
+    return rank_all(features, seed, random_keys(features.idx, seed), reasons)

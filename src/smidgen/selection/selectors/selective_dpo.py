@@ -7,7 +7,7 @@ import numpy as np
 from smidgen.errors import UsageError
 from smidgen.selection.features import Features
 from smidgen.selection.margins import implicit_margin
-from smidgen.selection.selectors.base import Selection, rank_all, selector
+from smidgen.selection.selectors.base import Reasons, Selection, rank_all, selector
 
 
 @selector
@@ -33,4 +33,5 @@ def selective_dpo(features: Features, seed: int, *, beta: float = 0.1) -> Select
     if beta <= 0:
         raise UsageError(f"expected a positive beta, got {beta}; 0.1 is usual.")
     loss = np.logaddexp(0, -beta * implicit_margin(features))
-    return rank_all(features, seed, -loss, [f"DPO loss {value:.3g} under the aligned model, easiest" for value in loss])
+    reasons = Reasons(len(features), lambda row: f"DPO loss {loss[row]:.3g} under the aligned model, easiest")
+    return rank_all(features, seed, -loss, reasons)

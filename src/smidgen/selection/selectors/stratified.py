@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -9,10 +11,13 @@ from typing import Literal
 import numpy as np
 
 from smidgen.selection.features import Features
-from smidgen.selection.kinds import kind_of
-from smidgen.selection.selectors.base import Selection, inner_ranking, rows_of, selector
+from smidgen.selection.kinds import ANSWERING, INVERTED, OTHER, REFUSAL, kinds
+from smidgen.selection.selectors.base import Reasons, Selection, inner_ranking, rows_of, selector
 
-_TERCILES = np.array(["short", "middle", "long"])
+# In alphabetical order, which decides between strata that are due at the same time.
+_KINDS = sorted([REFUSAL, ANSWERING, INVERTED, OTHER])
+_TERCILES = ["long", "middle", "short"]
+_PLACE_OF_TERCILE = np.array([2, 1, 0])  # of the shortest, the middle and the longest
 
 
 @selector
@@ -37,26 +42,30 @@ def stratified(
     Source: proportional allocation, Neyman 1934; as an order, Tijdeman 1980, "The chairman assignment problem".
     """
     inner = inner_ranking(then)(features, seed)
-    rows, names = rows_of(features.idx, inner.order), strata(features, by)
-    ranked = names[rows]
-    order = rows[proportional([np.flatnonzero(ranked == name) for name in np.unique(ranked)])]
-    reasons = [
-        f"for the share of its stratum ({name}): {reason}" if kept else reason
-        for name, reason, kept in zip(names, inner.reasons, inner.eligible, strict=True)
-    ]
-    return replace(inner, order=features.idx[order], reasons=reasons)
+    names, stratum = strata(features, by)
+    rows = rows_of(features.idx, inner.order)
+    ranked = stratum[rows]
+    order = rows[proportional([np.flatnonzero(ranked == number) for number in np.unique(ranked)])]
+
+    def describe(row: int) -> str:
+        reason = inner.reasons[row]
+        return f"for the share of its stratum ({names[stratum[row]]}): {reason}" if inner.eligible[row] else reason
+
+    return replace(inner, order=features.idx[order], reasons=Reasons(len(features), describe))
 
 
-def strata(features: Features, by: str) -> np.ndarray:
-    """The name of each pair's stratum, [n]."""
-    parts: list[np.ndarray] = []
+def strata(features: Features, by: str) -> tuple[list[str], np.ndarray]:
+    """The names of the strata in alphabetical order, and the number of each pair's, int64 [n]."""
+    parts: list[tuple[list[str], np.ndarray]] = []
     if by != "length":
-        parts.append(np.array(kind_of(features), dtype=object))
+        kind = kinds(features)
+        parts.append((_KINDS, np.searchsorted(_KINDS, kind)))
     if by != "kind":
         tokens = features.column("chosen_tokens") + features.column("rejected_tokens")
         edges = np.quantile(tokens, [1 / 3, 2 / 3]) if len(tokens) else []
-        parts.append(_TERCILES[np.searchsorted(edges, tokens)])
-    return np.array([", ".join(names) for names in zip(*parts, strict=True)], dtype=str)
+        parts.append((_TERCILES, _PLACE_OF_TERCILE[np.searchsorted(edges, tokens)]))
+    names = [", ".join(combination) for combination in itertools.product(*(values for values, _ in parts))]
+    return names, np.ravel_multi_index([codes for _, codes in parts], [len(values) for values, _ in parts])
 
 
 def proportional(queues: Sequence[np.ndarray]) -> np.ndarray:
@@ -70,11 +79,21 @@ def proportional(queues: Sequence[np.ndarray]) -> np.ndarray:
     >>> proportional([np.array([1, 2, 3, 4]), np.array([10, 20])])
     array([ 1,  2, 10,  3,  4, 20])
     """
-    sizes, taken = np.array([len(queue) for queue in queues], dtype=np.int64), np.zeros(len(queues), dtype=np.int64)
-    n, merged = int(sizes.sum()), []
+    sizes = [len(queue) for queue in queues]
+    n = sum(sizes)
+    # What may come, as (last k at which it must, queue), and what waits, as (first k at which it may, queue).
+    ready, waiting = [], [(1, queue) for queue, size in enumerate(sizes) if size]
+    taken, source = [0] * len(sizes), np.empty(n, dtype=np.int64)
     for k in range(1, n + 1):
-        deadlines = np.where(taken * n < k * sizes, -(-(taken + 1) * n // sizes), n + 1)
-        queue = int(np.argmin(deadlines))
-        merged.append(queues[queue][taken[queue]])
+        while waiting and waiting[0][0] <= k:
+            _, queue = heapq.heappop(waiting)
+            heapq.heappush(ready, (-(-(taken[queue] + 1) * n // sizes[queue]), queue))
+        _, queue = heapq.heappop(ready)
+        source[k - 1] = queue
         taken[queue] += 1
-    return np.array(merged, dtype=np.int64)
+        if taken[queue] < sizes[queue]:
+            heapq.heappush(waiting, (taken[queue] * n // sizes[queue] + 1, queue))
+    merged = np.empty(n, dtype=np.int64)
+    for number, queue in enumerate(queues):
+        merged[source == number] = queue
+    return merged

@@ -6,7 +6,6 @@ are in neither.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -15,7 +14,7 @@ import numpy as np
 from smidgen.errors import UsageError
 from smidgen.selection.features import Features
 from smidgen.selection.kinds import ANSWERING, INVERTED, REFUSAL, kinds
-from smidgen.selection.selectors.base import Selection, random_keys
+from smidgen.selection.selectors.base import Reasons, Selection, random_keys
 
 # (rows of the features [m], confidence [m], random keys [m]) of one pool -> positions in that pool, best first.
 # Rows come in the order of idx, so that sums are added up in the same order whatever the order of the features.
@@ -37,7 +36,9 @@ def ranked_in(
     order = rows[rank_pool(rows, np.ones(len(rows)), random_keys(features.idx, seed)[rows])]
     scores = np.empty(len(features))
     scores[order] = -np.arange(len(order))
-    return Selection(features.idx[order], np.ones(len(features), dtype=bool), scores, [how] * len(features))
+    return Selection(
+        features.idx[order], np.ones(len(features), dtype=bool), scores, Reasons(len(features), lambda _: how)
+    )
 
 
 def two_sided(features: Features, seed: int, rank_pool: PoolRanker, *, refuse_share: float, how: str) -> Selection:
@@ -94,28 +95,31 @@ def interleave(first: np.ndarray, second: np.ndarray, *, first_share: float) -> 
     >>> interleave(np.array([1, 2, 3]), np.array([10, 20, 30]), first_share=2 / 3)
     array([ 1, 10,  2,  3, 20])
     """
-    merged: list[int] = []
-    n_first = 0
-    while True:
-        wanted = math.floor((len(merged) + 1) * first_share + 0.5)
-        source, position = (first, n_first) if wanted > n_first else (second, len(merged) - n_first)
-        if position >= len(source):
-            return np.array(merged, dtype=np.int64)
-        merged.append(source[position])
-        n_first += wanted > n_first
+    k = np.arange(1, len(first) + len(second) + 1)
+    n_first = np.floor(k * first_share + 0.5).astype(np.int64)
+    length = np.count_nonzero((n_first <= len(first)) & (k - n_first <= len(second)))
+    from_first = np.diff(n_first[:length], prepend=0) > 0
+    merged = np.empty(length, dtype=np.int64)
+    merged[from_first] = first[: from_first.sum()]
+    merged[~from_first] = second[: length - from_first.sum()]
+    return merged
 
 
-def _reasons(features: Features, kind: np.ndarray, eligible: np.ndarray, how: str) -> list[str]:
+def _reasons(features: Features, kind: np.ndarray, eligible: np.ndarray, how: str) -> Reasons:
     texts = {
         REFUSAL: "refusal contrast: by pattern chosen refuses, rejected complies; prompt looks harmful",
         ANSWERING: "answering contrast: by pattern rejected refuses, chosen complies; prompt looks harmless",
         INVERTED: "left out, inverted: prefers complying with harm or refusing the harmless",
     }
-    reasons = []
-    for name, kept, p in zip(kind, eligible, features.column("prompt_harmfulness"), strict=True):
-        text = texts.get(name, "left out: no contrast between refusing and complying")
-        text += f" (harmfulness {p:.2f})" if name in texts else ""
-        if name in (REFUSAL, ANSWERING):
-            text = f"{text}; {how}" if kept else f"left out, the quota's other pool has run out: {text}"
-        reasons.append(text)
-    return reasons
+    harmfulness = features.column("prompt_harmfulness")
+
+    def describe(row: int) -> str:
+        name = str(kind[row])
+        if name not in texts:
+            return "left out: no contrast between refusing and complying"
+        text = f"{texts[name]} (harmfulness {harmfulness[row]:.2f})"
+        if name == INVERTED:
+            return text
+        return f"{text}; {how}" if eligible[row] else f"left out, the quota's other pool has run out: {text}"
+
+    return Reasons(len(features), describe)
