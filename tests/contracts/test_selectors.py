@@ -76,7 +76,7 @@ def random_features(seed: int = 0, n: int = 120) -> Features:
     columns["gradient"] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
     columns["gradient_norm"] = rng.integers(1, 5, n).astype(np.float64)
     columns["gradient_target"] = rng.integers(-9, 10, n).astype(np.float64)
-    for name in ("gradient_cosine", "task_alignment", "less_harmful", "less_harmless"):
+    for name in ("gradient_cosine", "task_alignment", "less_harmful", "less_harmless", "datamodel"):
         columns[name] = rng.integers(-10, 11, n) / 10
     return Features(rng.permutation(3 * n)[:n].astype(np.int64), columns)
 

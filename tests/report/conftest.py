@@ -255,6 +255,9 @@ def _write_kept(folder: Path, pairs: Sequence[PreferencePair], features: Feature
     teaching = sorted(range(len(pairs)), key=lambda i: (kinds[i] in ("other", "inverted"), (i * 7919) % len(pairs)))
     kept = [pairs[i] for i in teaching[:n_kept]]
     rows = [pair.idx for pair in kept]
+    twins = [pairs[i] for i in teaching[n_kept : 2 * n_kept]] or [pairs[teaching[-1]]]
+    twins = [twins[i % len(twins)] for i in range(n_kept)]
+    draw = random.Random(5)
     write_subset(
         folder,
         kept,
@@ -268,7 +271,31 @@ def _write_kept(folder: Path, pairs: Sequence[PreferencePair], features: Feature
             "rejected_refuses": [bool(features.column("rejected_refuses")[i]) for i in rows],
             "source": [pair.source for pair in kept],
             "source_row": [pair.source_row for pair in kept],
+            "contrast": [0.667] * n_kept,
+            "implicit_margin": [round(draw.gauss(2, 3), 4) for _ in kept],
+            "dev_similarity": [round(draw.random(), 4) for _ in kept],
+            "twin_idx": [twin.idx for twin in twins],
+            "twin_similarity": [round(draw.random(), 4) for _ in kept],
+            "twin_reason": ["ranked 71 of 900, the best 62 were taken: clear, but like those before it"] * n_kept,
+            "twin_prompt": [twin.prompt_text for twin in twins],
+            "twin_chosen": [twin.chosen_text for twin in twins],
+            "twin_rejected": [twin.rejected_text for twin in twins],
+            "came_by": ["swap" if i % 9 == 4 else "ranking" for i in range(n_kept)],
+            "replaced_idx": [twins[i].idx if i % 9 == 4 else None for i in range(n_kept)],
+            "metagradient": [float(f"{draw.gauss(2e-4, 4e-4):.4g}") for _ in kept],
         },
+    )
+    others = [pairs[i] for i in teaching[n_kept : n_kept + 12]]
+    write_subset(
+        folder,
+        others,
+        {
+            "kind": [kinds[pair.idx] for pair in others],
+            "metagradient": [float(f"{9e-4 / (i + 1):.4g}") for i in range(len(others))],
+            "lowest_kept": [-1e-3] * len(others),
+            "reason": ["ranked 71 of 900, the best 62 were taken: clear, but like those before it"] * len(others),
+        },
+        name="runners_up",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import html
 import json
@@ -193,6 +194,7 @@ def test_the_page_can_be_read_without_seeing_it(make_run):
         ("study.sqlite",),
         ("features.parquet",),
         ("subset.csv",),
+        ("runners_up.csv",),
         ("study.sqlite", "features.parquet", "subset.csv", "run.json", "settings.yaml"),
     ],
 )
@@ -223,6 +225,47 @@ def test_every_kept_pair_is_there_with_its_reason(make_run):
     text = write_report(folder).read_text(encoding="utf-8")
     assert text.count('class="pair"') == 62
     assert text.count("clear and unlike those before it") == 62
+
+
+def test_every_pair_shows_its_reason_its_twin_and_its_metagradient(make_run):
+    folder = make_run()
+    text = write_report(folder).read_text(encoding="utf-8")
+    kept = rows_of(folder / "subset.csv")
+    items = re.findall(r'<li class="pair".*?</li>', text, re.DOTALL)
+    assert len(items) == len(kept) == 62
+    largest = max(abs(float(row["metagradient"])) for row in kept + rows_of(folder / "runners_up.csv"))
+    for item, row in zip(items, kept, strict=True):
+        shown = html.unescape(item)
+        assert f"idx {row['twin_idx']}, alike {row['twin_similarity']}" in shown
+        assert row["twin_prompt"] in shown and row["twin_reason"] in shown
+        value = float(row["metagradient"])
+        ((role, left, width),) = re.findall(r'<rect class="(\w+)" x="([\d.]+)%" width="([\d.]+)%"', item)
+        assert role == ("helps" if value >= 0 else "hinders")
+        assert float(width) == pytest.approx(50 * abs(value) / largest, abs=0.01)
+        assert float(left) == pytest.approx(50 if value >= 0 else 50 - float(width), abs=0.02)
+        assert f">{value:+.2g}</span>".replace("-", "−") in item
+    assert len(re.findall(r'<rect class="(?:helps|hinders)"', text)) == 62 + 12
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_table_without_reasons_of_this_kind_still_shows_its_pairs(make_run):
+    """As `smidgen select` or an earlier version wrote it, or as somebody edited it."""
+    folder = make_run(leave_out=["runners_up.csv"])
+    rows = rows_of(folder / "subset.csv")
+    for row in rows:
+        row["metagradient"] = {0: "", 1: "not a number", 2: "inf"}[int(row["rank"]) % 3]
+        del row["twin_idx"]
+    with (folder / "subset.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert text.count('class="pair"') == 62
+    assert "What nearly made it" not in text and 'class="pull' not in text and 'class="twin"' not in text
 
 
 def test_no_certificate_and_a_broken_one_are_told_apart(make_run):

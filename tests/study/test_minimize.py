@@ -31,7 +31,14 @@ def finished(small_study: Arguments, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def results(out: Path) -> dict[str, bytes]:
-    names = ("subset.csv", "subset_spreadsheet.csv", "certificate.json", "nominees.json", "inputs.json")
+    names = (
+        "subset.csv",
+        "subset_spreadsheet.csv",
+        "runners_up.csv",
+        "certificate.json",
+        "nominees.json",
+        "inputs.json",
+    )
     return {name: (out / name).read_bytes() for name in names}
 
 
@@ -57,6 +64,30 @@ def test_the_subset_is_exactly_what_stood_in_the_data(finished: Path, small_stud
         assert all(row[name] == data[int(row["idx"])][name] for name in ("prompt", "chosen", "rejected"))
         assert row["reason"]
         assert "truth" not in row
+
+
+def test_every_kept_pair_says_why_and_what_nearly_made_it_stands_beside(finished: Path) -> None:
+    tables = {}
+    for name in ("subset", "runners_up"):
+        with (finished / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            tables[name] = {int(row["idx"]): row for row in csv.DictReader(file)}
+    kept, others = tables["subset"], tables["runners_up"]
+    with sqlite3.connect(finished / "study.sqlite") as connection:
+        full = connection.execute("SELECT idxs FROM trials WHERE arm = 'full' LIMIT 1").fetchone()
+    everything = set(json.loads(full[0]))
+    assert others and not others.keys() & kept.keys() and others.keys() <= everything
+    for row in kept.values():
+        twin = int(row["twin_idx"])
+        assert twin in everything - kept.keys()
+        assert 0 < float(row["twin_similarity"]) <= 1
+        assert row["twin_reason"] and row["twin_prompt"]
+        assert abs(float(row["metagradient"])) < 10
+        assert (row["came_by"] == "swap") == bool(row["replaced_idx"]) == row["reason"].startswith("swapped in for")
+        assert {"contrast", "implicit_margin", "dev_similarity"} <= row.keys()
+    assert any(float(row["metagradient"]) for row in kept.values())
+    for row in others.values():
+        same = [float(found["metagradient"]) for found in kept.values() if found["kind"] == row["kind"]]
+        assert float(row["lowest_kept"]) == min(same)
 
 
 def test_every_arm_of_the_protocol_is_measured_on_fresh_seeds(finished: Path) -> None:
@@ -209,3 +240,23 @@ def test_another_seed_is_another_study(finished: Path, small_study: Arguments, t
     settings = replace(arguments["settings"], seed=1, refine_groups=0, both_budgets=False, confirm_sizes=1)
     certificate = minimize(**arguments | {"settings": settings})
     assert not set(certificate["seeds"]) & set(json.loads((finished / "certificate.json").read_text())["seeds"])
+
+
+def test_a_study_may_rank_by_trials_of_its_own_and_swap_nothing(small_study: Arguments, tmp_path: Path) -> None:
+    arguments = small_study(tmp_path / "run")
+    few: dict[str, Any] = {"sizes": (12,), "swap_rounds": 0, "refine_groups": 0, "both_budgets": False}
+    own: dict[str, Any] = {"selectors": ("datamodel",), "datamodel_trials": 5, "datamodel_size": 16, "transfer": False}
+    certificate = minimize(**arguments | {"settings": replace(arguments["settings"], **few, **own)})
+    size = certificate["datamodel"]["size"]
+    assert certificate["datamodel"]["trials"] == 5 and 2 <= size <= 16
+    with sqlite3.connect(tmp_path / "run" / "study.sqlite") as connection:
+        (n,) = connection.execute(
+            "SELECT count(*) FROM trials WHERE arm = 'datamodel' AND budget = ?", (size,)
+        ).fetchone()
+    assert n == 5
+    with (tmp_path / "run" / "subset.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["came_by"] for row in rows} == {"ranking"}
+    assert all("coefficient" in row["reason"] and row["twin_reason"] for row in rows)
+    assert "metagradient" not in rows[0]
+    assert not (tmp_path / "run" / "runners_up.csv").exists()

@@ -21,9 +21,10 @@ from smidgen.data.tokens import EncodedPair
 from smidgen.errors import UsageError
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.selection.features import write_features
-from smidgen.selection.measure import WORK, measure_features, subset_columns
+from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import selector as selectors
 from smidgen.selection.selectors import top
+from smidgen.selection.why import subset_columns, why_dropped, why_kept
 from smidgen.study.inputs import read_prompts
 from smidgen.study.proxy import trained_proxy
 
@@ -78,7 +79,14 @@ def select(
         )
         selection = rank(features, seed)
         subset = prepared.pairs.take(top(selection, budget))
-        columns = subset_columns(subset, features, selection.reasons, selector=selector)
+        columns = subset_columns(
+            subset,
+            prepared.pairs,
+            features,
+            kept=why_kept(selection, features),
+            dropped=why_dropped(selection, features, budget),
+            selector=selector,
+        )
         write_features(features, out / "features.parquet")
         write_quarantine(prepared.quarantine, out)
         path, _ = write_subset(out, subset, columns)

@@ -15,14 +15,19 @@ COLUMNS = ("idx", "prompt", "chosen", "rejected")
 
 
 def write_subset(
-    folder: Path | str, pairs: Sequence[PreferencePair], extra_columns: Mapping[str, Sequence[Any]]
+    folder: Path | str,
+    pairs: Sequence[PreferencePair],
+    extra_columns: Mapping[str, Sequence[Any]],
+    *,
+    name: str = "subset",
 ) -> tuple[Path, Path]:
-    """Write subset.csv and subset_spreadsheet.csv.
+    """Write subset.csv and subset_spreadsheet.csv, or another table of pairs.
 
     Args:
         folder: Made where it is missing.
         pairs: Best first.
         extra_columns: Further columns by name, each with one value a pair; None and NaN are empty cells.
+        name: Of the two files.
 
     Returns:
         The two paths.
@@ -30,20 +35,20 @@ def write_subset(
     Raises:
         ValueError: A column that is not as long as `pairs`, or is named as one of the four own ones.
     """
-    for name, values in extra_columns.items():
-        if len(values) != len(pairs) or name in COLUMNS:
-            raise ValueError(f"column {name!r}: expected a new name and {len(pairs)} values, got {len(values)}")
+    for column, values in extra_columns.items():
+        if len(values) != len(pairs) or column in COLUMNS:
+            raise ValueError(f"column {column!r}: expected a new name and {len(pairs)} values, got {len(values)}")
     rows = [
         [pair.idx, pair.prompt_text, pair.chosen_text, pair.rejected_text]
         + [_value(values[i]) for values in extra_columns.values()]
         for i, pair in enumerate(pairs)
     ]
     header = [*COLUMNS, *extra_columns]
-    exact, spreadsheet = Path(folder) / "subset.csv", Path(folder) / "subset_spreadsheet.csv"
+    exact, spreadsheet = Path(folder) / f"{name}.csv", Path(folder) / f"{name}_spreadsheet.csv"
     _write(exact, header, rows, start="")
     # Without the mark, spreadsheet programs take UTF-8 for the machine's own encoding.
     safe = [[neutralise(cell) for cell in row] for row in rows]
-    _write(spreadsheet, [neutralise(name) for name in header], safe, start="\ufeff")
+    _write(spreadsheet, [neutralise(column) for column in header], safe, start="\ufeff")
     return exact, spreadsheet
 
 

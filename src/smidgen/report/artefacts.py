@@ -67,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class KeptPair:
-    """A row of subset.csv; `extra` holds its columns beyond the four that every subset has."""
+    """A row of subset.csv or runners_up.csv; `extra` holds its columns beyond the four that every subset has."""
 
     idx: int
     prompt: str
@@ -95,6 +95,7 @@ class Run:
     answers: Mapping[str, tuple[Answer, ...]]
     refused: Mapping[str, tuple[np.ndarray, np.ndarray]]
     kept: tuple[KeptPair, ...]
+    runners_up: tuple[KeptPair, ...]
     features: Features | None
 
 
@@ -124,6 +125,7 @@ def read_run(folder: Path | str) -> Run:
         answers=answers,
         refused=refused,
         kept=_read_kept(folder / "subset.csv"),
+        runners_up=_read_kept(folder / "runners_up.csv"),
         features=read_features(features, vectors=False) if features.is_file() else None,
     )
 

@@ -28,6 +28,7 @@ from smidgen.report.checks import agreement_text, comparison_rows, curse_rows, d
 from smidgen.report.contents import distributions, kind_rows, typical_words
 from smidgen.report.figures import comparators, distributions_svg, frontier_svg, selector_roles
 from smidgen.report.frontier import ARM_NAMES, Frontier, frontier
+from smidgen.report.reasons import bars, facts
 from smidgen.report.samples import sample
 from smidgen.report.verdict import ENDPOINT_NAMES, number, verdict
 from smidgen.runs import content_hash, write_text
@@ -56,7 +57,9 @@ def render(run: Run) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(number=number, count=_count, percent=_percent, clip=_clip, duration=_duration)
+    environment.filters.update(
+        number=number, count=_count, percent=_percent, clip=_clip, duration=_duration, facts=facts
+    )
     template = environment.from_string(here.joinpath("report.html.j2").read_text(encoding="utf-8"))
     page = template.render(
         style=Markup(style), script=Markup(script), style_hash=_hash(style), script_hash=_hash(script), **_view(run)
@@ -120,6 +123,8 @@ def _view(run: Run) -> dict[str, Any]:
         "correlation": _correlation(certificate.surrogate_correlation),
         **_contents_view(run),
         "pairs": run.kept[:MOST_PAIRS],
+        "runners_up": run.runners_up,
+        "bars": bars([*run.kept[:MOST_PAIRS], *run.runners_up]),
         "first_pairs": FIRST_PAIRS,
         "most_characters": MOST_CHARACTERS,
         "n_kept": len(run.kept),

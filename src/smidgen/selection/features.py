@@ -31,6 +31,7 @@ _ALIGNED = "Give --aligned, a model to compare with, or --train-aligned, to have
 _REMEDIES = {
     "aligned_": _ALIGNED,
     "task_alignment": _ALIGNED,
+    "datamodel": "It comes from a study's own trials: rank by it in `smidgen minimize`, not in `smidgen select`.",
     "external_": "Give pairs that all have a chosen_score and a rejected_score.",
 }
 

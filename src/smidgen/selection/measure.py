@@ -1,11 +1,10 @@
-"""The features of pairs, measured with models and prompts; and what a subset's table says of each kept pair."""
+"""The features of pairs, measured with models and prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists
 from smidgen.evaluation.surrogate import encode_openings, refusal_openings
 from smidgen.models.load import LanguageModel
 from smidgen.pairs import PairTable
-from smidgen.selection.feature_store import FeatureStore, OnBlock, pairs_hash
+from smidgen.selection.feature_store import ColumnGroup, FeatureStore, OnBlock, pairs_hash
 from smidgen.selection.features import Features, check_order
 from smidgen.selection.gradient_groups import GradientSettings, GradientSource, gradient_groups
 from smidgen.selection.groups import (
@@ -26,7 +25,6 @@ from smidgen.selection.groups import (
     reference_group,
     text_group,
 )
-from smidgen.selection.kinds import kind_of
 from smidgen.selection.texts import DEFAULT_LIST, all_scored
 
 # The working folder of a run's features, beside what the run leaves; what it holds is named by content.
@@ -44,6 +42,7 @@ def measure_features(
     harmless: Sequence[str],
     aligned: Callable[[], LanguageModel] | None = None,
     gradients: GradientSettings = _GRADIENTS,
+    also: Sequence[ColumnGroup] = (),
     work: Path | None = None,
     dtype: str = "float32",
     on_block: OnBlock = lambda group, done, total: None,
@@ -59,6 +58,7 @@ def measure_features(
         harmless: Dev prompts that do not.
         aligned: Gives the model after training on all pairs, once it is needed; None leaves its columns out.
         gradients: Of what runs the gradient columns are, where one is asked for.
+        also: Further groups of columns.
         work: Folder of the store; what it holds of these pairs, models and prompts is not measured again. None for a
             folder that goes when the features do.
         dtype: Of the models' computation over the pairs, one of `DTYPES`, or "auto" as in `computing_dtype`.
@@ -95,33 +95,6 @@ def measure_features(
         harmless=dev.tokens[1],
         openings=encode_openings(openings, template, lm.tokenizer),
     )
-    groups += gradient_groups(source, aligned)
+    groups += [*gradient_groups(source, aligned), *also]
     store = FeatureStore(work, groups, n_rows=len(pairs), pairs=pairs_hash(pairs, encoded), on_block=on_block)
     return Features(np.array(pairs.idxs, dtype=np.int64), store.columns), dev.classifier.accuracy
-
-
-def subset_columns(
-    subset: PairTable, features: Features, reasons: Sequence[str], *, selector: str
-) -> dict[str, Sequence[Any]]:
-    """What stands in subset.csv beside idx, prompt, chosen and rejected.
-
-    Args:
-        subset: The kept pairs, best first.
-        features: Of all pairs.
-        reasons: Why each pair was kept or not, one a row of `features`.
-        selector: The ranking that chose them, with its settings.
-    """
-    row_of = {int(idx): row for row, idx in enumerate(features.idx)}
-    rows = np.array([row_of[idx] for idx in subset.idxs], dtype=np.int64)
-    kept = features.take(rows)
-    return {
-        "rank": list(range(1, len(subset) + 1)),
-        "selector": [selector] * len(subset),
-        "reason": [reasons[row] for row in rows],
-        "kind": kind_of(kept),
-        "prompt_harmfulness": [round(float(value), 4) for value in kept.column("prompt_harmfulness")],
-        "chosen_refuses": [bool(value) for value in kept.column("chosen_refuses")],
-        "rejected_refuses": [bool(value) for value in kept.column("rejected_refuses")],
-        "source": [pair.source for pair in subset],
-        "source_row": [pair.source_row for pair in subset],
-    }

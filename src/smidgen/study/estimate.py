@@ -45,6 +45,9 @@ def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
         return settings.subset_recipe(settings.recipe, n_pairs, size).total_steps(size)
 
     tune = [full] * (max(1, len(settings.learning_rates)) + settings.dev_seeds - 1) + [0]
+    of_a_draw = replace(settings.recipe, steps=None).total_steps(min(settings.datamodel_size, n_pairs))
+    ranks_by_datamodel = any("datamodel" in spec for spec in settings.selectors)
+    draws = [of_a_draw] * settings.datamodel_trials if ranks_by_datamodel else []
     race = [steps(size) for size in sizes for _ in settings.selectors]
     finals = [
         steps(size)
@@ -58,6 +61,7 @@ def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
         for cost in [8 * settings.swap_steps, steps(size), steps(size)] * settings.swap_rounds
         + [steps(size)] * (settings.dev_seeds if settings.swap_rounds else 0)
     ]
+    look_back = [8 * settings.swap_steps] if settings.swap_rounds else []
     refine = [steps(sizes[0])] * (settings.refine_trials + 2 * settings.dev_seeds if settings.refine_groups else 0)
     tested = sorted(map(steps, sizes))[-settings.confirm_sizes :]
     # Beside the tested sizes: best, random, random in pool and SFT on the largest; full twice (all, and clean).
@@ -66,7 +70,7 @@ def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
         arms += [settings.recipe.total_steps(sizes[0]), full]
     transfer = [steps(sizes[0]), full] * settings.transfer_seeds
     transfers = transfer * (settings.transfer + (settings.transfer_model is not None))
-    return tune + race + finals + swap + refine + [0] + arms * settings.confirm_seeds + transfers
+    return tune + draws + race + finals + swap + look_back + refine + [0] + arms * settings.confirm_seeds + transfers
 
 
 def estimate(

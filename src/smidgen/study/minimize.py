@@ -19,17 +19,19 @@ from smidgen.selection.gradient_groups import GradientSettings
 from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import Selection, selector
 from smidgen.study.confirm import confirm
-from smidgen.study.decide import Finalist, Nomination, champions
+from smidgen.study.datamodel import datamodel_group, datamodel_summary
+from smidgen.study.decide import Finalist, Nomination
 from smidgen.study.estimate import estimate
 from smidgen.study.execute import local_executor
 from smidgen.study.inputs import StudyInputs, check_same_tokens, read_inputs
 from smidgen.study.minimality import refine
 from smidgen.study.outputs import certify, drop_work, write_answer, write_environment, write_winner
 from smidgen.study.plan import StudySettings
+from smidgen.study.reasons import descent
 from smidgen.study.records import StudyRecords
 from smidgen.study.search import dev_levels, nominees, race, tune_full
 from smidgen.study.study import Progress, Study
-from smidgen.study.swap import METAGRADIENTS, metagradient_oracle, swap
+from smidgen.study.swap import METAGRADIENTS, metagradient_oracle, swap_champions
 from smidgen.study.trial import TrialContext
 from smidgen.training.preference import check_objective, reference_logps
 
@@ -184,6 +186,7 @@ def _run(
         harmless=harmless,
         aligned=lambda: load_language_model(aligned or context.weights / full[0].trial_id),
         gradients=GradientSettings(objective=study.settings.loss, recipe=study.recipe, seed=study.settings.seed),
+        also=[datamodel_group(study, (lm.fingerprint, inputs.prompts["dev"]))],
         work=out / WORK,
         on_block=lambda group, done, total: study.watch(Progress(f"features: {group}", done, total)),
     )
@@ -191,7 +194,8 @@ def _run(
     write_features(features, out / "features.parquet")
     finalists = race(study, rankings, levels)
     oracle = metagradient_oracle(lm, context, features, out / METAGRADIENTS)
-    finalists += [found for champion in champions(finalists) for found in swap(study, champion, oracle, levels)]
+    swapped, swaps = swap_champions(study, finalists, oracle, levels)
+    finalists += swapped
     shrunk, reduction = refine(study, nominees(study, finalists, levels).sequence[-1], levels)
     finalists += shrunk
     nomination = nominees(study, finalists, levels)
@@ -206,9 +210,12 @@ def _run(
         reduction=reduction,
         best_size=nomination.best.candidate.size,
         harmfulness_accuracy=accuracy,
+        datamodel=datamodel_summary(study, features),
     )
     study.watch(Progress("writing", 0, 1))
-    write_answer(study, confirmation, features, inputs, out)
+    answer = confirmation.answer.candidate
+    way, looked = descent(answer.idxs, reduction, swaps), oracle.look_back(study, answer.idxs)
+    write_answer(out, inputs.pairs, features, rankings[answer.selector], answer.selector, way, looked)
     write_winner(confirmation, certificate, context.weights, out)
     write_json(out / "certificate.json", certificate)
     return certificate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,16 +14,20 @@ from typing import Any
 from smidgen.data.tables import write_subset
 from smidgen.evaluation.surrogate import correlation
 from smidgen.models.load import load_language_model, save_language_model
+from smidgen.pairs import PairTable
 from smidgen.runs import write_json
 from smidgen.selection.features import Features
-from smidgen.selection.measure import WORK, subset_columns
-from smidgen.selection.selectors import selector
+from smidgen.selection.kinds import kind_of
+from smidgen.selection.measure import WORK
+from smidgen.selection.selectors import Selection
+from smidgen.selection.why import subset_columns, why_dropped, why_kept
 from smidgen.study.certificate import build_certificate
 from smidgen.study.confirm import Confirmation, arm_estimate
 from smidgen.study.decide import Finalist, assay_of
 from smidgen.study.evidence import comparisons, detector_agreement, read_detectors, transfer, winners_curse
 from smidgen.study.inputs import StudyInputs
 from smidgen.study.minimality import Reduction, minimality
+from smidgen.study.reasons import Descent, descent_columns, runners_up
 from smidgen.study.search import DevLevels
 from smidgen.study.study import Study
 from smidgen.study.swap import METAGRADIENTS
@@ -61,6 +65,7 @@ def certify(
     reduction: Reduction,
     best_size: int,
     harmfulness_accuracy: float,
+    datamodel: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Turn what was measured into the certificate."""
     settings = study.settings
@@ -90,6 +95,7 @@ def certify(
                 key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(found).items()
             },
             "harmfulness_accuracy": round(harmfulness_accuracy, 6),
+            **({"datamodel": datamodel} if datamodel else {}),
             "comparisons": comparisons(study, confirmation),
             "detector_agreement": detector_agreement(study, confirmation),
             "winners_curse": winners_curse(study, confirmation, finalists, levels),
@@ -112,12 +118,36 @@ def _training(study: Study, confirmation: Confirmation) -> str:
     )
 
 
-def write_answer(study: Study, confirmation: Confirmation, features: Features, inputs: StudyInputs, out: Path) -> None:
-    """subset.csv and its spreadsheet copy, pairs in the ranking's order, each with why it was kept."""
-    answer = confirmation.answer.candidate
-    selection = selector.bind(answer.selector)(features, study.settings.seed)
-    pairs = inputs.pairs.take(answer.idxs)
-    write_subset(out, pairs, subset_columns(pairs, features, selection.reasons, selector=answer.selector))
+def write_answer(
+    out: Path,
+    pairs: PairTable,
+    features: Features,
+    selection: Selection,
+    selector: str,
+    way: Descent,
+    metagradients: Mapping[int, float],
+) -> None:
+    """subset.csv, pairs in the ranking's order, each with why it was kept; runners_up.csv, what nearly made it.
+
+    Args:
+        out: The run's folder.
+        pairs: All pairs.
+        features: Of all pairs.
+        selection: The ranking that the answer goes back to.
+        selector: Its name, with settings.
+        way: From the ranking to the answer.
+        metagradients: Of the answer and of others; where they were not asked for, nothing nearly made it.
+    """
+    subset = pairs.take(way.answer)
+    dropped = way.why_dropped(why_dropped(selection, features, len(way.ranked)))
+    kept = way.why_kept(why_kept(selection, features))
+    columns = subset_columns(subset, pairs, features, kept=kept, dropped=dropped, selector=selector)
+    write_subset(out, subset, columns | descent_columns(way, metagradients))
+    if metagradients:
+        kinds = dict(zip(features.idx.tolist(), kind_of(features), strict=True))
+        others, columns = runners_up(way.answer, metagradients, kinds)
+        why = {"reason": [dropped(idx) for idx in others]}
+        write_subset(out, pairs.take(others), columns | why, name="runners_up")
 
 
 def write_winner(confirmation: Confirmation, certificate: dict[str, Any], weights: Path, out: Path) -> None:

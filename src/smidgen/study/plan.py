@@ -33,6 +33,8 @@ class StudySettings:
         swap_rounds: Rounds of swapping the best subset of each size by metagradients; 0 for none.
         swap_share: Most pairs swapped in a round, as a share of the subset; halved where a round gains nothing.
         swap_steps: Optimiser steps of the run that metagradients go through.
+        datamodel_trials: Cheap trials of random subsets, where a selector ranks by `datamodel`.
+        datamodel_size: Pairs in each of them, half from each pool, and at most half of it.
         refine_groups: Groups of pairs that refinement first tries to drop, halved where none can go; 0 for none.
         refine_trials: Most trials of refinement, one for each group tried.
         confirm_sizes: Most sizes in the fixed sequence of tests.
@@ -73,6 +75,8 @@ class StudySettings:
     swap_rounds: int = 2
     swap_share: float = 0.2
     swap_steps: int = 48
+    datamodel_trials: int = 64
+    datamodel_size: int = 256
     refine_groups: int = 4
     refine_trials: int = 12
     confirm_sizes: int = 3
@@ -100,6 +104,11 @@ class StudySettings:
             raise UsageError(f"expected delta between 0 and 1, got {self.delta}")
         if not 0 < self.subset_steps <= 1:
             raise UsageError(f"expected subset_steps in (0, 1], got {self.subset_steps}")
+        if self.datamodel_trials < 4 or self.datamodel_size < 2:
+            raise UsageError(
+                f"expected 4 datamodel_trials or more of 2 pairs or more, got {self.datamodel_trials} of "
+                f"{self.datamodel_size}: fewer fit nothing."
+            )
         if not 2 <= self.transfer_seeds <= self.confirm_seeds and (self.transfer or self.transfer_model):
             raise UsageError(
                 f"expected transfer_seeds from 2 to the {self.confirm_seeds} confirm seeds, got {self.transfer_seeds}"

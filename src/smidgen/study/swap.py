@@ -23,7 +23,7 @@ from smidgen.runs import atomic_write, content_hash
 from smidgen.selection.features import Features
 from smidgen.selection.kinds import INVERTED, kind_of
 from smidgen.selection.selectors.base import random_keys
-from smidgen.study.decide import Finalist
+from smidgen.study.decide import Finalist, champions
 from smidgen.study.plan import Candidate
 from smidgen.study.search import DevLevels, measure, measured
 from smidgen.study.study import Progress, Study
@@ -61,6 +61,14 @@ class MetagradientOracle:
     openings: Sequence[TokenIds]
     store: ReferenceStore
     folder: Path
+
+    def look_back(self, study: Study, answer: Pairs) -> dict[int, float]:
+        """The answer's metagradients, for people to read; nothing where the study swaps no pairs.
+
+        With a seed that no round of swaps has asked with: what was chosen by a value would owe part of it to luck.
+        """
+        rounds = study.settings.swap_rounds
+        return self.ask(study, answer, seed=study.dev_seed(rounds)) if rounds else {}
 
     def ask(self, study: Study, subset: Pairs, *, seed: int) -> dict[int, float]:
         """What more weight on a pair, each time it is drawn, does to the surrogate on dev, by idx.
@@ -121,6 +129,14 @@ def metagradient_oracle(
         store=ReferenceStore(context.reference_store),
         folder=folder,
     )
+
+
+def swap_champions(
+    study: Study, finalists: Sequence[Finalist], oracle: MetagradientOracle, levels: DevLevels
+) -> tuple[list[Finalist], dict[Pairs, Pairs]]:
+    """The champions of every size after their swaps, and of each of them the pairs that it began with."""
+    began = [(found, champion) for champion in champions(finalists) for found in swap(study, champion, oracle, levels)]
+    return [found for found, _ in began], {found.candidate.idxs: old.candidate.idxs for found, old in began}
 
 
 def swap(study: Study, champion: Finalist, oracle: MetagradientOracle, levels: DevLevels) -> list[Finalist]:
