@@ -45,7 +45,7 @@ class Ranked:
 
 
 class MeasuringTime:
-    """Processor seconds that each group of columns took, kept in a file over interruptions; told after every block of pairs."""
+    """Processor seconds that each group of columns took, kept in a file over interruptions."""
 
     def __init__(self, out: Path) -> None:
         self._path, self._work = out / "measuring.json", out / WORK

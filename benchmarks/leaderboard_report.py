@@ -76,8 +76,8 @@ def notes(found: Mapping[str, Any], rows: Sequence[Row]) -> str:
     lines = [
         f"{found['pairs']:,} pairs; {harmful} harmful and {harmless} harmless dev prompts, {found['heldout']} held-out "
         f"pairs; {confidence:.0%} intervals over prompts and seeds. Sorted by the mean score at the smallest size. "
-        "Processor seconds are those of selecting: ranking, and measuring the groups of columns it reads, as if nobody had before; the run "
-        "on all pairs that margins are measured with is not in them.",
+        "Processor seconds are those of selecting: ranking, and measuring the groups of columns it reads, as if "
+        "nobody had before; the run on all pairs that margins are measured with is not in them.",
     ]
     if any(row.picked for row in rows):
         lines.append(
