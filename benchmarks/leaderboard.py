@@ -73,7 +73,7 @@ class Leaderboard:
         # From 1 on: seed 0 trained the model that margins are measured with, and swaps are tried with seed 1.
         self.seeds = [study.dev_seed(number) for number in range(1, options.seeds + 1)]
         self.left_out: dict[str, str] = {}
-        self.about = {
+        self.about: dict[str, Any] = {
             "machine": machine(),
             "pairs": len(inputs.pairs),
             "looked_at": self.n_looked_at,
@@ -97,7 +97,13 @@ class Leaderboard:
                 self.left_out[spec] = f"finds {min(map(len, ranked.orders))} pairs eligible"
                 continue
             found.append(ranked)
+        self.about["rankings"] = {ranked.spec: self._of_ranking(ranked) for ranked in found}
         return found
+
+    def _of_ranking(self, ranked: Ranked) -> dict[str, Any]:
+        """What is known of a ranking before anything is trained on it."""
+        teaches = picked([order[: self.n_looked_at] for order in ranked.orders], self.truth)
+        return {"picked": None if teaches is None else asdict(teaches), "seconds": ranked.seconds, "note": ranked.note}
 
     def entries(self, rankings: Sequence[Ranked], n_seeds: int) -> list[Entry]:
         """Everybody at every size and budget with the first seeds; trials are run where they have not been."""
@@ -121,16 +127,15 @@ class Leaderboard:
         return replace(self.study, settings=replace(self.study.settings, subset_steps=share))
 
     def entry_row(self, entry: Entry) -> Row:
-        ranked = entry.ranked
+        trials = entry.trials
+        known = self.about["rankings"][entry.ranked.spec]
         return self._row(
-            entry.trials,
-            selector=ranked.spec,
+            trials,
+            selector=entry.ranked.spec,
             size=entry.size,
             budget=entry.budget,
-            steps=entry.trials[0].steps,
-            picked=picked([order[: self.n_looked_at] for order in ranked.orders], self.truth),
-            seconds=ranked.seconds,
-            note=ranked.note,
+            steps=trials[0].steps,
+            **known,
         )
 
     def reference_rows(self, full: Sequence[Trial], levels: DevLevels, features: Features) -> list[Row]:
@@ -163,6 +168,7 @@ class Leaderboard:
             self.left_out[f"swap at {size}, equal {budget}"] = f"no swap in {start.selector} gained"
             return None
         ends = swapped[0].candidate
+        teaches = picked([ends.idxs], self.truth)
         n_swapped = len(set(ends.idxs) - set(start.idxs))
         return self._row(
             swapped[0].trials,
@@ -170,7 +176,7 @@ class Leaderboard:
             size=size,
             budget=budget,
             steps=trials[0].steps,
-            picked=picked([ends.idxs], self.truth),
+            picked=None if teaches is None else asdict(teaches),
             note=f"{start.selector} ({scores[won]:.3f}) with {n_swapped} of its pairs swapped",
         )
 
@@ -181,7 +187,8 @@ class Leaderboard:
     def write(self, rows: Sequence[Row]) -> None:
         found = {**self.about, "rows": [asdict(row) for row in rows], "left_out": self.left_out}
         write_json(self.options.out / "leaderboard.json", found)
-        write_report(self.options.out)
+        if rows:
+            write_report(self.options.out)
 
 
 def run(options: Namespace) -> None:
@@ -204,7 +211,6 @@ def run(options: Namespace) -> None:
         records = StudyRecords(options.out / "study.sqlite")
         study = Study(settings, tuple(inputs.pairs.idxs), settings.recipe, records, run_trials, progress())
         full = tune_full(study)
-        levels = dev_levels(study, full)
         measuring = MeasuringTime(options.out)
         features, _ = measure_features(
             lm,
@@ -220,7 +226,9 @@ def run(options: Namespace) -> None:
         )
         board = Leaderboard(options, study, inputs)
         rankings = board.rankings(features, measuring)
+        board.write([])
         measuring.start()
+        levels = dev_levels(study, full)
         references = board.reference_rows(full, levels, features)
         entries: list[Entry] = []
         for n_seeds in range(1, options.seeds + 1):
@@ -271,8 +279,8 @@ def main() -> None:
     try:
         if options.only != "report":
             run(options)
-        elif not (options.out / "leaderboard.json").exists():
-            raise UsageError(f"expected leaderboard.json in {options.out}; run without --only first.")
+        elif not (options.out / "leaderboard.md").exists():
+            raise UsageError(f"expected a leaderboard with results in {options.out}, got none; run without --only.")
         print(write_report(options.out))
     except SmidgenError as error:
         raise SystemExit(f"error: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -118,7 +118,7 @@ def scored(
     budget: str = "",
     steps: int,
     confidence: float,
-    picked: Picked | None = None,
+    picked: dict[str, float] | None = None,
     seconds: float | None = None,
     note: str = "",
 ) -> Row:
@@ -134,7 +134,7 @@ def scored(
         harmful=float(found.harmful.mean()),
         harmless=float(found.harmless.mean()),
         accuracy=None if found.correct is None else float(found.correct.mean()),
-        picked=None if picked is None else asdict(picked),
+        picked=picked,
         seconds=seconds,
         note=note,
     )
