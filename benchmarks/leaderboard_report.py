@@ -26,7 +26,8 @@ _COLUMNS = (
 )  # fmt: skip
 # Apart in lightness and in shape, so that print and colour blindness leave them apart.
 _SIZES = (("#0b5e63", "o", True), ("#b0741a", "D", False), ("#7458a6", "s", True), ("#1f1d1a", "^", False))
-_REFERENCES = ((BASE, "base", (1, 2)), (FULL, "all pairs", None), (FULL_CLEAN, "clean", (4, 2)))
+_REFERENCES = {BASE: ("base", (1, 2)), FULL: ("all pairs", None), FULL_CLEAN: ("all but inverted", (4, 2))}
+_LETTER = 0.0155  # width of a letter above a panel, as a share of the panel's
 
 
 def write_report(out: Path) -> str:
@@ -101,18 +102,23 @@ def leaderboard_figure(rows: Sequence[Row], found: Mapping[str, Any]) -> Figure:
     sizes = sorted({row.size for row in rows if row.budget})
     figure = Figure(figsize=(11.5, 1.7 + 0.37 * len(names)), facecolor="white", layout="constrained")
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1, wspace=0.03)
+    arms, titles = {row.selector: row for row in rows if row.selector in ARMS}, []
     panels = figure.subplots(1, len(budgets), sharex=True, sharey=True, squeeze=False)[0]
     for axes, budget in zip(panels, budgets, strict=True):
         _plain_axes(axes, names)
-        _references(axes, {row.selector: row for row in rows if row.selector in ARMS})
+        _references(axes, arms)
         for i, size in enumerate(sizes):
             own = {row.selector: row for row in rows if (row.budget, row.size) == (budget, size)}
             _marks(axes, [own.get(name) for name in names], i, len(sizes))
         steps = sorted({row.steps for row in rows if row.budget == budget})
         share = f"the same {steps[0]}" if len(steps) == 1 else " or ".join(map(str, steps))
-        axes.set_title(f"equal {budget}", loc="left", fontsize=13, fontweight="bold", color=LIGHT["ink"], pad=22)
-        axes.set_title(f"{share} optimiser steps", loc="right", fontsize=10.5, color=LIGHT["muted"], pad=22)
         axes.set_xlabel("score: harmful refused − harmless refused", fontsize=10.5, color=LIGHT["muted"])
+        titles.append((f"equal {budget}", f"{share} optimiser steps"))
+    for axes, (title, rest) in zip(panels, titles, strict=True):
+        # Only now do all panels share their limits.
+        pad = 9 + 13 * _name_references(axes, arms)
+        axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=LIGHT["ink"], pad=pad)
+        axes.set_title(rest, loc="right", fontsize=10.5, color=LIGHT["muted"], pad=pad)
     panels[0].set_yticks(range(len(names)), [NAMES.get(name, name) for name in names], fontsize=10.5)
     for label, name in zip(panels[0].get_yticklabels(), names, strict=True):
         label.set(color=LIGHT["ink"], fontweight="bold" if name == SWAP else "normal")
@@ -122,7 +128,8 @@ def leaderboard_figure(rows: Sequence[Row], found: Mapping[str, Any]) -> Figure:
         for size, (color, marker, filled) in zip(sizes, _SIZES, strict=False)
     ]  # fmt: skip
     seeds = max(row.seeds for row in rows)
-    title = f"{seeds} seeds, dev prompts, {found['settings']['confidence']:.0%} intervals over prompts and seeds"
+    over = f"{seeds} seeds" if seeds > 1 else "one seed"
+    title = f"{over}, dev prompts, {found['settings']['confidence']:.0%} intervals over prompts and seeds"
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=len(sizes), frameon=False, title=title)
     legend.get_title().set(color=LIGHT["muted"], fontsize=10.5)
     return figure
@@ -142,10 +149,7 @@ def _marks(axes: Axes, rows: Sequence[Row | None], i: int, n_sizes: int) -> None
 
 def _references(axes: Axes, arms: Mapping[str, Row]) -> None:
     """Lines for the arms without a choice; full data's with its interval as a band."""
-    figure = axes.get_figure()
-    assert figure is not None
-    close = FULL in arms and FULL_CLEAN in arms
-    for arm, label, dashes in _REFERENCES:
+    for arm, (_, dashes) in _REFERENCES.items():
         if arm not in arms:
             continue
         score = arms[arm].score
@@ -154,13 +158,22 @@ def _references(axes: Axes, arms: Mapping[str, Row]) -> None:
         line = axes.axvline(score["mean"], color=LIGHT["ink"], linewidth=1, zorder=2)
         if dashes:
             line.set_dashes(dashes)
-        # Full data with and without inverted pairs lie close together: their names lean apart.
-        side = {FULL: "right", FULL_CLEAN: "left"}.get(arm, "center") if close else "center"
-        aside = {"right": 3, "left": -3, "center": 0}[side]
-        text = f"{label} {score['mean']:.2f}".replace("-", "−")
-        axes.annotate(text, (score["mean"], 1), xycoords=("data", "axes fraction"),
-                      xytext=(aside, 4), textcoords="offset points", ha=side, va="bottom", fontsize=9.5,
+
+
+def _name_references(axes: Axes, arms: Mapping[str, Row]) -> int:
+    """The lines' names above them, in as many storeys as it takes that none covers another; returns how many."""
+    left, right = axes.get_xlim()
+    ends: list[float] = []  # of the last name in each storey
+    for arm in sorted(set(arms) & set(_REFERENCES), key=lambda arm: arms[arm].score["mean"]):
+        score = arms[arm].score["mean"]
+        text = f"{_REFERENCES[arm][0]} {score:.2f}".replace("-", "−")
+        half = 0.5 * _LETTER * len(text) * (right - left)
+        storey = next((i for i, end in enumerate(ends) if score - half > end), len(ends))
+        ends[storey : storey + 1] = [score + half]
+        axes.annotate(text, (score, 1), xycoords=("data", "axes fraction"), xytext=(0, 4 + 13 * storey),
+                      textcoords="offset points", ha="center", va="bottom", fontsize=9.5,
                       color=LIGHT["muted"])  # fmt: skip
+    return len(ends)
 
 
 def _plain_axes(axes: Axes, names: Sequence[str]) -> None:
