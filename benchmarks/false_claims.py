@@ -41,18 +41,19 @@ def main() -> None:
     names = [name for name in worlds(_world(*cells[0], arguments)) if name in (arguments.world or [name])]
     kinds = [(name, cell) for name in names for cell in cells]
     counts: Counter[tuple[str, tuple[int, float], str]] = Counter()
+    rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(arguments.workers) as pool:
         for chunk in range(-(-arguments.replications // _CHUNK)):
             jobs = [(*kind, chunk, arguments) for kind in kinds]
             for kind, found in zip(kinds, pool.map(simulate, *zip(*jobs, strict=True)), strict=True):
                 for column, k in found.items():
                     counts[*kind, column] += k
-            found = [summary(name, cell, counts, arguments) for name, cell in kinds]
+            rows = [summary(name, cell, counts, arguments) for name, cell in kinds]
             if arguments.json:
-                arguments.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{found[0]['studies']} studies a cell, {arguments.seeds} seeds, δ = {arguments.delta}\n")
+                arguments.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{rows[0]['studies']} studies a cell, {arguments.seeds} seeds, δ = {arguments.delta}\n")
     for column, title in COLUMNS.items():
-        print(f"{title}, %\n\n{table(found, column, cells)}\n")
+        print(f"{title}, %\n\n{table(rows, column, cells)}\n")
 
 
 def parse() -> Namespace:

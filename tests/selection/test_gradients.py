@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -38,7 +39,7 @@ def made_pairs(n: int) -> list[EncodedPair]:
     ]
 
 
-def read(lm: LanguageModel, pairs: list[EncodedPair]) -> list[ReferenceLogps]:
+def read(lm: LanguageModel, pairs: Sequence[EncodedPair]) -> list[ReferenceLogps]:
     found = score_answers(lm, [p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs])
     return [(chosen, rejected) for chosen, rejected in found]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,7 +27,7 @@ def made_pairs(n: int) -> list[EncodedPair]:
     return [EncodedPair(i, (3 + i % 7, 4, 5), (60 + i % 9, 61, 0), (90 + i % 5, 0)) for i in range(n)]
 
 
-def read(lm: LanguageModel, pairs: list[EncodedPair]) -> list[ReferenceLogps]:
+def read(lm: LanguageModel, pairs: Sequence[EncodedPair]) -> list[ReferenceLogps]:
     found = score_answers(lm, [p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs])
     return [(chosen, rejected) for chosen, rejected in found]
 
