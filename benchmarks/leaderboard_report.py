@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from smidgen.errors import UsageError
 from smidgen.report.svg import LIGHT, drawing, write_png
 from smidgen.runs import atomic_write, read_json, write_text
 
@@ -31,9 +32,16 @@ _LETTER = 0.0155  # width of a letter above a panel, as a share of the panel's
 
 
 def write_report(out: Path) -> str:
-    """leaderboard.md, .png and .svg beside leaderboard.json; returns the table with its notes."""
-    found = read_json(out / "leaderboard.json")
+    """leaderboard.md, .png and .svg beside leaderboard.json; returns the table with its notes.
+
+    Raises:
+        UsageError: No leaderboard there, or one without results yet.
+    """
+    path = out / "leaderboard.json"
+    found = read_json(path) if path.exists() else {"rows": []}
     rows = [Row(**row) for row in found["rows"]]
+    if not any(row.budget for row in rows):
+        raise UsageError(f"expected results of rankings in {path}, got none; run without --only first.")
     text = f"{table(rows)}\n\n{notes(found, rows)}\n"
     write_text(out / "leaderboard.md", text)
     with drawing("leaderboard"):
@@ -74,9 +82,10 @@ def notes(found: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """What the table's numbers are, and what is missing from it."""
     harmful, harmless = found["prompts"]
     confidence = found["settings"]["confidence"]
+    over = "prompts and seeds" if max(row.seeds for row in rows) > 1 else "prompts, with one seed"
     lines = [
         f"{found['pairs']:,} pairs; {harmful} harmful and {harmless} harmless dev prompts, {found['heldout']} held-out "
-        f"pairs; {confidence:.0%} intervals over prompts and seeds. Sorted by the mean score at the smallest size. "
+        f"pairs; {confidence:.0%} intervals over {over}. Sorted by the mean score at the smallest size. "
         "Processor seconds are those of selecting: ranking, and measuring the groups of columns it reads, as if "
         "nobody had before; the run on all pairs that margins are measured with is not in them.",
     ]
@@ -128,8 +137,10 @@ def leaderboard_figure(rows: Sequence[Row], found: Mapping[str, Any]) -> Figure:
         for size, (color, marker, filled) in zip(sizes, _SIZES, strict=False)
     ]  # fmt: skip
     seeds = max(row.seeds for row in rows)
-    over = f"{seeds} seeds" if seeds > 1 else "one seed"
-    title = f"{over}, dev prompts, {found['settings']['confidence']:.0%} intervals over prompts and seeds"
+    confidence = f"{found['settings']['confidence']:.0%}"
+    title = f"one seed, dev prompts, {confidence} intervals over prompts"
+    if seeds > 1:
+        title = f"{seeds} seeds, dev prompts, {confidence} intervals over prompts and seeds"
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=len(sizes), frameon=False, title=title)
     legend.get_title().set(color=LIGHT["muted"], fontsize=10.5)
     return figure
