@@ -58,13 +58,10 @@ class StudySettings:
     learning_rates: tuple[float, ...] = ()
     subset_steps: float = 0.4
     selectors: tuple[str, ...] = (
-        "contrast",
         "contrast_cover",
+        "contrast",
+        "hidden_retrieval",
         "random_in_pool",
-        "margin_band:band=high",
-        "margin_band:band=low",
-        "margin_band:band=middle",
-        "length",
         "random",
     )
     sizes: tuple[int, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leaderboard_rows import ARMS, BASE, FULL, FULL_CLEAN, SWAP, Row, order_of, ordered
+from benchmarks.leaderboard.rows import ARMS, BASE, FULL, FULL_CLEAN, SWAP, Row, order_of, ordered
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D

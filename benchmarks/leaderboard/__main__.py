@@ -1,7 +1,7 @@
 """Which selector is best: every one of them at the same sizes, seeds and training budgets. Dev prompts only.
 
-    python benchmarks/leaderboard.py --out runs/leaderboard
-    python benchmarks/leaderboard.py --out runs/mine --config study.yaml --pairs FILE --model FOLDER \\
+    python -m benchmarks.leaderboard --out runs/leaderboard
+    python -m benchmarks.leaderboard --out runs/mine --config study.yaml --pairs FILE --model FOLDER \\
         --harmful FILE --harmless FILE --heldout FILE --sizes 100 250
 
 Without --pairs, the embedded demo, whose pairs say what they teach: selectors never see it, the table reports it. A
@@ -24,11 +24,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from leaderboard_options import check_sizes, input_sources, parse, study_settings
-from leaderboard_rankings import MeasuringTime, Ranked, competing, rank
-from leaderboard_report import write_report
-from leaderboard_rows import BASE, FULL, FULL_CLEAN, SWAP, Row, n_looked_at, picked, scored, taught
-from setting import machine
+from benchmarks.leaderboard.options import check_sizes, input_sources, parse, study_settings
+from benchmarks.leaderboard.rankings import MeasuringTime, Ranked, competing, rank
+from benchmarks.leaderboard.report import write_report
+from benchmarks.leaderboard.rows import BASE, FULL, FULL_CLEAN, SWAP, Row, n_looked_at, picked, scored, taught
+from benchmarks.setting import machine
 
 from smidgen.data.templates import load_template
 from smidgen.errors import SmidgenError, UsageError

@@ -18,7 +18,9 @@ BUDGETS = ("steps", "epochs")
 
 def parse(description: str | None) -> Namespace:
     """The command line; without --pairs the embedded demo's own data and settings are filled in."""
-    parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    parser = ArgumentParser(
+        prog="python -m benchmarks.leaderboard", description=description, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", type=Path, help="settings of a study, as smidgen minimize takes them")
     parser.add_argument("--pairs", nargs="+", help="default: the embedded demo, with its model and prompts")
