@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from smidgen.evaluation.statistics import Estimate
-from smidgen.study.certificate import build_certificate
+from smidgen.study.certificate import build_certificate, findings
 from smidgen.study.confirm import Confirmation, SizeTest
 from smidgen.study.plan import Candidate
 
@@ -85,3 +85,16 @@ def test_limits_say_which_baselines_were_not_beaten() -> None:
     limits = certificate([size_test(500)])["limits"]
     assert any(line.startswith("random in pool scores 0.380 against 0.400") for line in limits)
     assert not any(line.startswith("random scores") for line in limits)
+
+
+def test_a_baseline_is_named_exactly_where_the_subset_is_not_shown_to_beat_it() -> None:
+    """By the interval of the difference, paired by prompt; whether two intervals overlap says less."""
+    scores = {"subset": estimate(0.4, 0.35), "random_in_pool": estimate(0.38, 0.3), "random": estimate(0.3, 0.2)}
+    comparisons = {
+        "subset_minus_random_in_pool": estimate(0.02, -0.01),
+        "subset_minus_random": estimate(0.1, 0.05),
+        "best_minus_full": estimate(0.0, -0.1),
+    }
+    (found,) = findings(scores, comparisons, {})
+    assert found.startswith("random in pool scores 0.380 against 0.400: what works is the pool's composition")
+    assert findings(scores, {}, {}) == []

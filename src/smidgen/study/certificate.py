@@ -12,6 +12,7 @@ from smidgen.study.decide import SizeTest, assay_passed, sequence_loss_bound
 from smidgen.study.evidence import Detector, rounded
 
 _NO_DETECTORS: Mapping[str, Detector] = MappingProxyType({})
+_NO_COMPARISONS: Mapping[str, Estimate] = MappingProxyType({})
 ALWAYS_LIMITS = (
     "Smallest found, not smallest: rankings, sizes and seeds that were not tried may do with fewer pairs.",
     "The claim holds for this model, recipe, loss, decoding and refusal list, and for prompts like these.",
@@ -30,6 +31,7 @@ def build_certificate(
     n_prompts: tuple[int, int],
     n_seeds: int,
     context: dict[str, Any],
+    comparisons: Mapping[str, Estimate] = _NO_COMPARISONS,
     detectors: Mapping[str, Detector] = _NO_DETECTORS,
 ) -> dict[str, Any]:
     """Put a study's outcome into one JSON-able value; docs/certificate.md is the key to its fields.
@@ -44,6 +46,7 @@ def build_certificate(
         n_prompts: Harmful and harmless confirm prompts.
         n_seeds: Fresh seeds of every arm.
         context: Further keys, kept as they are (seeds, recipe, best_size, …).
+        comparisons: Differences between arms, as `evidence.comparisons` names them.
         detectors: The claim's numbers by every refusal list.
     """
     answer = confirmation.answer
@@ -72,12 +75,13 @@ def build_certificate(
             name: {**rounded(found), "passed": name not in answer.failed} for name, found in answer.endpoints.items()
         },
         **_loss(confirmation, delta, confidence),
+        "comparisons": {name: rounded(found) for name, found in comparisons.items()},
         "detectors": {name: detector.as_dict() for name, detector in detectors.items()},
         "left_out": confirmation.left_out,
         "claim": _claim(answer, terms, can_tell=can_tell, delta=delta, full_size=full_size),
         "limits": [
             *disagreements(detectors, claimed=non_inferior, delta=delta),
-            *findings(scores, answer.endpoints),
+            *findings(scores, comparisons, answer.endpoints),
             *ALWAYS_LIMITS,
         ],
     }
@@ -150,17 +154,21 @@ def disagreements(detectors: Mapping[str, Detector], *, claimed: bool, delta: fl
     return found
 
 
-def findings(scores: dict[str, Estimate], endpoints: dict[str, Estimate]) -> list[str]:
+def findings(
+    scores: Mapping[str, Estimate], comparisons: Mapping[str, Estimate], endpoints: Mapping[str, Estimate]
+) -> list[str]:
     """What the baselines say about the claim, in words: each sentence appears only where the numbers make it true."""
-    subset, found = scores["subset"], []
+    found = []
     for arm, meaning in (
-        ("random_in_pool", "what works is the pool's composition; the order within it is not shown to add anything"),
+        ("random_in_pool", "what works is the pool's composition; the choice within it is not shown to add anything"),
         ("sft_on_chosen", "supervised training on the subset's chosen answers is not shown to do worse"),
         ("full_clean", "removing inverted pairs from all pairs is not shown to do worse"),
         ("random", "random pairs of the same number are not shown to do worse"),
     ):
-        if arm in scores and scores[arm].high >= subset.low:
-            found.append(f"{arm.replace('_', ' ')} scores {scores[arm].mean:.3f} against {subset.mean:.3f}: {meaning}.")
+        difference = comparisons.get(f"subset_minus_{arm}")
+        if difference is not None and difference.low <= 0:
+            name, own = arm.replace("_", " "), scores["subset"].mean
+            found.append(f"{name} scores {scores[arm].mean:.3f} against {own:.3f}: {meaning}.")
     if (degeneration := endpoints.get("no_degeneration")) and degeneration.high < 0:
         found.append(
             f"The subset's answers are more often empty or repeating, by {-degeneration.mean:.1%}; within the margin."

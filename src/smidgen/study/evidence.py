@@ -28,6 +28,8 @@ from smidgen.study.study import Study
 _COMPARED = (
     ("subset", "random_in_pool"),
     ("subset", "random"),
+    ("subset", "sft_on_chosen"),
+    ("subset", "full_clean"),
     ("best", "full"),
     ("best", "random_in_pool_of_best"),
     ("full_clean", "full"),
@@ -74,11 +76,11 @@ def read_detectors(study: Study, confirmation: Confirmation, delta: float) -> di
     return found
 
 
-def comparisons(study: Study, confirmation: Confirmation) -> dict[str, dict[str, float]]:
+def comparisons(study: Study, confirmation: Confirmation) -> dict[str, Estimate]:
     """Differences between arms, paired by prompt, seeds apart: reported, nothing is claimed by them."""
     arms = {name: study.records.arm(trials, study.settings.patterns) for name, trials in confirmation.arms.items()}
     return {
-        f"{one}_minus_{other}": rounded(arm_difference(arms[one], arms[other], study.settings.confidence))
+        f"{one}_minus_{other}": arm_difference(arms[one], arms[other], study.settings.confidence)
         for one, other in _COMPARED
         if one in arms and other in arms
     }

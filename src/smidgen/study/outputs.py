@@ -81,6 +81,7 @@ def certify(
         full_size=len(study.all_idxs),
         n_prompts=(len(harmful), len(harmless)),
         n_seeds=settings.confirm_seeds,
+        comparisons=comparisons(study, confirmation),
         detectors=read_detectors(study, confirmation, levels.delta),
         context={
             "seeds": study.confirm_seeds(),
@@ -96,7 +97,6 @@ def certify(
             },
             "harmfulness_accuracy": round(harmfulness_accuracy, 6),
             **({"datamodel": datamodel} if datamodel else {}),
-            "comparisons": comparisons(study, confirmation),
             "detector_agreement": detector_agreement(study, confirmation),
             "winners_curse": winners_curse(study, confirmation, finalists, levels),
             "minimality": minimality(reduction, confirmation.answer.candidate.idxs),
