@@ -491,7 +491,8 @@ def test_plan_tells_the_textbooks_numbers_and_what_seeds_add(run: Run) -> None:
     assert code == 0
     assert "With 5 seeds: " in out
     assert max(map(len, out.splitlines())) <= 120
-    assert run("plan", "--power", "1.5")[0] == 2
+    for wrong in (("--power", "1.5"), ("--power", "0"), ("--delta", "2"), ("--confidence", "1")):
+        assert run("plan", *wrong)[0] == 2, wrong
     assert run("plan", "--run", "nowhere")[0] == 2
 
 

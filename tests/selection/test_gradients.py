@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from smidgen.data.tokens import EncodedPair
+from smidgen.errors import InvalidData
 from smidgen.evaluation.surrogate import refusal_opening_gradient, refusal_opening_logits
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import score_answers
@@ -122,7 +123,8 @@ def test_alignment_is_the_cosine_with_where_the_aligned_model_went(tiny: Languag
     assert found[2] == pytest.approx(1.0, abs=1e-3)
     cosines = [-torch.cosine_similarity(g.double(), direction.double(), dim=0).item() for g in gradients]
     np.testing.assert_allclose(found, cosines, atol=1e-5)
-    assert task_vector(tiny, tiny).count_nonzero() == 0
+    with pytest.raises(InvalidData, match="same weights"):
+        task_vector(tiny, tiny)
 
 
 def test_less_is_its_formula_over_the_checkpoints_of_a_warm_up(tiny: LanguageModel) -> None:

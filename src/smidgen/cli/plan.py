@@ -53,7 +53,13 @@ def plan(
         accuracy_delta: Margin of held-out accuracy.
         confidence: One-sided, of every test.
     """
-    _check(power=power, confidence=confidence, rho=rho, harmful_rate=harmful_rate, harmless_rate=harmless_rate)
+    _check(rho=rho, harmful_rate=harmful_rate, harmless_rate=harmless_rate)
+    _check_open(delta=delta, accuracy_delta=accuracy_delta, confidence=confidence)
+    if not 1 - confidence < power < 1:
+        raise UsageError(
+            f"expected power above {1 - confidence:.2g}, the chance of a false claim, and below 1, got {power:g}; "
+            "0.8 is usual."
+        )
     found, accuracy = spread_of_runs(runs) if runs else (_DEFAULT, None)
     if delta + change <= 0:
         raise UsageError(f"expected a change above {-delta:g}, got {change:g}: nothing true could be claimed.")
@@ -83,6 +89,12 @@ def _check(**shares: float | None) -> None:
             raise UsageError(f"expected {name} from 0 to less than 1, got {value:g}.")
 
 
+def _check_open(**shares: float) -> None:
+    for name, value in shares.items():
+        if not 0 < value < 1:
+            raise UsageError(f"expected {name} between 0 and 1, got {value:g}.")
+
+
 def _text(result: Mapping[str, Any]) -> str:
     spread, seeds = result["spread"], result["n_seeds"]
     needed, textbook = result["prompts_per_class"], result["textbook_prompts"]
@@ -96,7 +108,7 @@ def _text(result: Mapping[str, Any]) -> str:
     ]
     if needed is None:
         lines.append(
-            f"With {seeds} seeds no number of prompts is enough: seeds differ too much. At least "
+            f"With {seeds} seeds no number of prompts is enough: seeds differ too much. It takes "
             f"{result['least_seeds'] or 'more than 100'} seeds."
         )
     else:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from smidgen.data.tokens import EncodedPair
+from smidgen.errors import InvalidData
 from smidgen.evaluation.surrogate import TokenIds, refusal_opening_gradient
 from smidgen.models.load import LanguageModel
 from smidgen.models.projection import Projection, random_projection
@@ -107,9 +109,19 @@ def gradient_columns(
 def task_vector(aligned: LanguageModel, reference: LanguageModel) -> Float[Tensor, " weights"]:
     """The aligned model's weights less the reference's, at length 1.
 
+    Raises:
+        InvalidData: Both have the same weights, or not the same shapes.
+
     Source: Ilharco et al. 2023, "Editing models with task arithmetic", arXiv:2212.04089.
     """
-    return unit(flat_weights(aligned.model) - flat_weights(reference.model))
+    ends = flat_weights(aligned.model), flat_weights(reference.model)
+    if len(ends[0]) != len(ends[1]) or torch.equal(*ends):
+        raise InvalidData(
+            "expected an aligned model of the reference's shape that was trained further, got "
+            + ("the same weights." if len(ends[0]) == len(ends[1]) else f"{len(ends[0])} and {len(ends[1])} weights.")
+            + " Give another --aligned, or --train-aligned, to have one trained."
+        )
+    return unit(ends[0] - ends[1])
 
 
 def alignment_columns(

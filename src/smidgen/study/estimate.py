@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
-
 from smidgen.models.generate import generate
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, find_layout, score_answers
+from smidgen.study.execute import on_threads
 from smidgen.study.inputs import StudyInputs
 from smidgen.study.plan import StudySettings
 from smidgen.training.loop import train
@@ -78,14 +77,10 @@ def estimate(
 ) -> Estimate:
     """Time a few steps and answers on a trial's number of threads, and multiply; the weights of `lm` are put back."""
     before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with on_threads(threads):
         per_step = _seconds_per_step(lm, inputs, settings)
         lm.model.load_state_dict(before)
         per_measurement = _seconds_per_measurement(lm, inputs, settings)
-    finally:
-        torch.set_num_threads(usual)
     planned = planned_steps(settings, len(inputs.pairs))
     at_once = max(1, min(workers, (os.cpu_count() or 1) // threads))
     seconds = (sum(planned) * per_step + len(planned) * per_measurement) / at_once

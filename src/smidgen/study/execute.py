@@ -11,6 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
+import torch
+
 from smidgen.errors import SmidgenError
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
@@ -19,6 +21,17 @@ from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
 RunTrials = Callable[[Sequence[Trial], Callable[[Trial, TrialResult], None]], None]
 
 _runner: TrialRunner | None = None
+
+
+@contextmanager
+def on_threads(n: int) -> Iterator[None]:
+    """Inside, this process computes on `n` threads: sums of another number of parts differ in their last bits."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
 
 
 def _start_worker(context: TrialContext, parent: int) -> None:

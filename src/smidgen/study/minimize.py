@@ -22,7 +22,7 @@ from smidgen.study.confirm import confirm
 from smidgen.study.datamodel import datamodel_group, datamodel_summary
 from smidgen.study.decide import Finalist, Nomination
 from smidgen.study.estimate import estimate
-from smidgen.study.execute import local_executor
+from smidgen.study.execute import local_executor, on_threads
 from smidgen.study.inputs import StudyInputs, check_same_tokens, read_inputs
 from smidgen.study.minimality import refine
 from smidgen.study.outputs import certify, drop_work, write_answer, write_environment, write_winner
@@ -82,7 +82,7 @@ def minimize(
         aligned: The model after training on all pairs, if there is one; margins are measured against it.
         settings: Everything that is frozen before the first trial.
         workers: Trials at a time; 0 runs them in this process.
-        threads: Of each trial; results are equal only for equal numbers of threads.
+        threads: Of each trial, and of features and metagradients; results are equal only for equal numbers of them.
         dry_run: Say how many trials and how long, and stop.
         watch: Called at every step of the study.
         say: Called with lines for people.
@@ -134,8 +134,9 @@ def minimize(
     write_json(out / "inputs.json", input_hashes(lm, inputs))
     store = out / "reference.sqlite"
     watch(Progress("reference log-probabilities", 0, 1))
-    reference_logps(lm, inputs.encoded, ReferenceStore(store), dtype=settings.recipe.dtype)
-    reference_logps(lm, [*inputs.heldout["dev"], *inputs.heldout["confirm"]], ReferenceStore(store))
+    with on_threads(threads):
+        reference_logps(lm, inputs.encoded, ReferenceStore(store), dtype=settings.recipe.dtype)
+        reference_logps(lm, [*inputs.heldout["dev"], *inputs.heldout["confirm"]], ReferenceStore(store))
     (patterns,) = load_pattern_lists([settings.patterns])
     context = TrialContext(
         model=model,
@@ -155,7 +156,7 @@ def minimize(
         max_new_tokens=settings.max_new_tokens,
         threads=threads,
     )
-    with local_executor(context, workers=workers) as run_trials:
+    with on_threads(threads), local_executor(context, workers=workers) as run_trials:
         study = Study(
             settings,
             tuple(inputs.pairs.idxs),
