@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from smidgen.data.templates import load_template
 from smidgen.data.tokens import encode_pairs, encode_prompts
@@ -107,16 +110,21 @@ def test_stopped_after_any_block_and_called_again_equals_never_stopped(
         seen.append((group, done))
         raise Stop
 
+    trained = copy.deepcopy(tiny.model)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.mul_(1.01)
+    aligned = replace(tiny, model=trained, fingerprint="trained")
     monkeypatch.setattr(feature_store, "BLOCK", 4)
     resumed: dict[str, np.ndarray] = {}
     while len(seen) < 40 and not resumed:
         try:
-            resumed = dict(measured(tiny, tmp_path / "resumed", aligned=lambda: tiny, on_block=stop).columns)
+            resumed = dict(measured(tiny, tmp_path / "resumed", aligned=lambda: aligned, on_block=stop).columns)
             break
         except Stop:
             continue
     assert len(seen) == len(set(seen)) == 7 * 3
-    never = dict(measured(tiny, tmp_path / "never", aligned=lambda: tiny).columns)
+    never = dict(measured(tiny, tmp_path / "never", aligned=lambda: aligned).columns)
     for name, values in never.items():
         assert values.tobytes() == resumed[name].tobytes()
 
