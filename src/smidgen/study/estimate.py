@@ -53,7 +53,8 @@ def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
         for size in sizes
         for _ in range(min(settings.survivors, len(settings.selectors)) * settings.dev_seeds)
     ]
-    # A metagradient costs about eight steps of ordinary training for each of its own, and looks at other pairs.
+    # A metagradient costs about five steps of ordinary training for each of its own; the rest stands for its looks at
+    # other pairs, however many there are.
     swap = [
         cost
         for size in sizes

@@ -34,7 +34,7 @@ from smidgen.training.preference import reference_logps
 METAGRADIENTS = "metagradients"
 Pairs = tuple[int, ...]
 _LEAST_SHARE = 0.05
-# Looked at in each of four steps of a round, at about three forward passes each.
+# Looked at in each of four steps of a round, at about four forward passes each.
 _MOST_CANDIDATES = 1000
 
 

@@ -86,10 +86,10 @@ def metagradients(
         target: Called with `lm` as trained.
         members: Positions in `pairs` of those the run trains on, at least one; all others are candidates.
         objective: A paired loss.
-        recipe: Its steps should be few: the cost of one is about that of eight ordinary ones in float32. Adapters,
-            checkpointing and computing types are not taken from it.
+        recipe: Its steps should be few: one costs about five ordinary ones in float32. Adapters, checkpointing and
+            computing types are not taken from it.
         seed: Decides the order of the pairs.
-        looks: In how many steps, evenly spread, candidates stand beside the members; a pair costs about three
+        looks: In how many steps, evenly spread, candidates stand beside the members; a pair costs about four
             forward passes in each.
         smoothing: Added to Adam's second moment under the root, in squared units of a gradient. Without it the
             derivative of a weight that has hardly ever had a gradient is without bound.

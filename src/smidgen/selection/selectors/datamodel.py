@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
-
 from smidgen.selection.features import Features
 from smidgen.selection.selectors.base import Selection, selector
-from smidgen.selection.selectors.two_sided import Pools, ranked_in
+from smidgen.selection.selectors.two_sided import Pools, ranked_by
 
 
 @selector
@@ -32,14 +28,12 @@ def datamodel(features: Features, seed: int, *, pools: Pools = "two_sided", refu
     Source: Ilyas et al. 2022, arXiv:2202.00622.
     """
     coefficients = features.column("datamodel")
-
-    def rank_pool(rows: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        del confidence
-        return np.lexsort((keys, -coefficients[rows]))
-
-    how = "by trials of random subsets with and without it"
-    selection = ranked_in(pools, features, seed, rank_pool, refuse_share=refuse_share, how=how)
-    reasons = [
-        f"{reason} (coefficient {value:+.3g})" for reason, value in zip(selection.reasons, coefficients, strict=True)
-    ]
-    return replace(selection, scores=coefficients, reasons=reasons)
+    return ranked_by(
+        coefficients,
+        pools,
+        features,
+        seed,
+        refuse_share=refuse_share,
+        how="by trials of random subsets with and without it",
+        told=lambda value: f"coefficient {value:+.3g}",
+    )

@@ -11,7 +11,7 @@ from smidgen.errors import UsageError
 from smidgen.selection.features import Features
 from smidgen.selection.kinds import REFUSAL, kinds
 from smidgen.selection.selectors.base import Selection, selector
-from smidgen.selection.selectors.two_sided import Pools, ranked_in
+from smidgen.selection.selectors.two_sided import Pools, annotated, ranked_in
 
 
 @selector
@@ -61,10 +61,7 @@ def less(
 
     how = f"a step on it serves the dev prompts, {combine} of both kinds"
     selection = ranked_in(pools, features, seed, rank_pool, refuse_share=refuse_share, how=how)
-    reasons = [
-        f"{reason} (harmful {one:.3g}, harmless {other:.3g})"
-        for reason, one, other in zip(selection.reasons, harmful, harmless, strict=True)
-    ]
+    reasons = annotated(selection, lambda row: f"harmful {harmful[row]:.3g}, harmless {harmless[row]:.3g}")
     return replace(selection, scores=influence, reasons=reasons)
 
 

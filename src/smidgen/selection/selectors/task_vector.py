@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
-
 from smidgen.selection.features import Features
 from smidgen.selection.selectors.base import Selection, selector
-from smidgen.selection.selectors.two_sided import Pools, ranked_in
+from smidgen.selection.selectors.two_sided import Pools, ranked_by
 
 
 @selector
@@ -30,12 +26,12 @@ def task_vector(features: Features, seed: int, *, pools: Pools = "two_sided", re
     direction wanted: TracIn, Pruthi et al. 2020, arXiv:2002.08484.
     """
     alignment = features.column("task_alignment")
-
-    def rank_pool(rows: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        del confidence
-        return np.lexsort((keys, -alignment[rows]))
-
-    how = "along the task vector"
-    selection = ranked_in(pools, features, seed, rank_pool, refuse_share=refuse_share, how=how)
-    reasons = [f"{reason} (cosine {value:.3g})" for reason, value in zip(selection.reasons, alignment, strict=True)]
-    return replace(selection, scores=alignment, reasons=reasons)
+    return ranked_by(
+        alignment,
+        pools,
+        features,
+        seed,
+        refuse_share=refuse_share,
+        how="along the task vector",
+        told=lambda value: f"cosine {value:.3g}",
+    )

@@ -7,6 +7,7 @@ are in neither.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -70,6 +71,36 @@ def two_sided(features: Features, seed: int, rank_pool: PoolRanker, *, refuse_sh
     eligible[order] = True
     scores = np.where((kind == REFUSAL) | (kind == ANSWERING), confidence, 0.0)
     return Selection(features.idx[order], eligible, scores, _reasons(features, kind, eligible, how))
+
+
+def ranked_by(
+    scores: np.ndarray,
+    pools: Pools,
+    features: Features,
+    seed: int,
+    *,
+    refuse_share: float,
+    how: str,
+    told: Callable[[float], str],
+) -> Selection:
+    """Each pool by falling scores, ties in random order; see `ranked_in`.
+
+    Args:
+        scores: Of all pairs, [n]; they become the selection's.
+        told: Words a pair's score, for its reason.
+    """
+
+    def rank_pool(rows: np.ndarray, confidence: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        del confidence
+        return np.lexsort((keys, -scores[rows]))
+
+    selection = ranked_in(pools, features, seed, rank_pool, refuse_share=refuse_share, how=how)
+    return replace(selection, scores=scores, reasons=annotated(selection, lambda row: told(scores[row])))
+
+
+def annotated(selection: Selection, note: Callable[[int], str]) -> Reasons:
+    """A selection's reasons, each with a note on its row in brackets, worded when asked for."""
+    return Reasons(len(selection.reasons), lambda row: f"{selection.reasons[row]} ({note(row)})")
 
 
 def contrast_confidence(features: Features) -> np.ndarray:
