@@ -1,19 +1,20 @@
-"""`smidgen train …`: supervised, and one command for each registered preference loss, its settings as flags."""
+"""`smidgen train …`: supervised, one command for each registered preference loss, and those of `trainings`."""
 
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from pkgutil import iter_modules
+from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.types import ExistingFile, PositiveInt
 from pydantic import BaseModel
 
+from smidgen.cli import trainings
 from smidgen.cli.flags import (
     FLAT,
     LOSS_SETTINGS,
@@ -26,18 +27,14 @@ from smidgen.cli.flags import (
     Out,
     PairData,
     Seed,
-    flag_settings,
 )
-from smidgen.cli.outcome import Outcome, claimed
-from smidgen.cli.progress import training_progress
-from smidgen.data.checks import Quarantined
-from smidgen.data.prepare import write_quarantine
+from smidgen.cli.outcome import Outcome
+from smidgen.cli.train_run import Job, OnLog, train_into
 from smidgen.data.templates import load_template
 from smidgen.errors import InvalidData, UsageError
-from smidgen.models.load import LanguageModel, load_language_model, save_language_model
+from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reference_store import ReferenceStore
-from smidgen.runs import write_text
-from smidgen.settings import settings_model, settings_yaml
+from smidgen.settings import settings_model
 from smidgen.training.loop import Recipe, TrainingLog
 from smidgen.training.losses import Loss, combine, loss
 from smidgen.training.preference import check_objective, needs_reference, reference_logps, train_preference
@@ -46,32 +43,6 @@ from smidgen.training.sft import SHAPES, new_language_model, train_language_mode
 app = App(name="train", help="Train a model: sft, dpo and other preference losses.")
 
 DEFAULT_RECIPE = Recipe()
-OnLog = Callable[[dict[str, float]], None]
-
-
-class Run(Protocol):
-    """Trains, calling `on_log` with every row of the log."""
-
-    def __call__(self, *, on_log: OnLog) -> TrainingLog: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A training that is ready to start.
-
-    Attributes:
-        lm: Trained in place.
-        n_examples: Pairs, answers or blocks of text.
-        n_tokens: Of all examples together.
-        run: Does it.
-        quarantine: Rows left out of the data.
-    """
-
-    lm: LanguageModel
-    n_examples: int
-    n_tokens: int
-    run: Run
-    quarantine: Sequence[Quarantined] = field(default=())
 
 
 @app.command
@@ -173,54 +144,11 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
     return command
 
 
+for _module in iter_modules(trainings.__path__):
+    app.command(getattr(import_module(f"{trainings.__name__}.{_module.name}"), _module.name))
+
 for _loss in loss:
     app.command(loss_command(_loss), name=_loss.__name__, group=LOSSES)
-
-
-def train_into(
-    command: str, arguments: Mapping[str, Any], inputs: Sequence[str | Path], make: Callable[[], Job]
-) -> Outcome:
-    """Train and write model/, metrics.jsonl, quarantine.jsonl and, last, DONE; what is done is not done again."""
-    out, recipe = arguments["out"], arguments["recipe"]
-    if arguments["dry_run"]:
-        job = make()
-        plan = {"examples": job.n_examples, "tokens": job.n_tokens, "steps": recipe.total_steps(job.n_examples)}
-        text = "{examples} examples, {tokens} tokens, {steps} steps; dry run: nothing written".format_map(plan)
-        return Outcome(plan, text, len(job.quarantine))
-    with claimed(out, command, arguments, inputs, scratch=("metrics.jsonl", "reference.sqlite")):
-        if (out / "DONE").exists():
-            return _outcome(out, "done before, nothing to do")
-        job = make()
-        with (
-            training_progress(recipe.total_steps(job.n_examples)) as show,
-            (out / "metrics.jsonl").open("w", encoding="utf-8") as metrics,
-        ):
-
-            def on_log(row: dict[str, float]) -> None:
-                metrics.write(json.dumps(row) + "\n")
-                metrics.flush()
-                show(row)
-
-            job.run(on_log=on_log)
-        write_quarantine(job.quarantine, out)
-        save_language_model(job.lm, out / "model", card=_card(command, arguments, inputs, job))
-        write_text(out / "DONE", "")
-        return _outcome(out, f"trained on {job.n_examples} examples")
-
-
-def _outcome(out: Path, what: str) -> Outcome:
-    last = json.loads((out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    n_quarantined = len((out / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
-    text = f"{what}: step {last['step']}, loss {last['loss']:.4f}\n{n_quarantined} rows left out\nmodel in {out}/model"
-    return Outcome({**last, "quarantined": n_quarantined, "model": str(out / "model")}, text, n_quarantined)
-
-
-def _card(command: str, arguments: Mapping[str, Any], inputs: Sequence[str | Path], job: Job) -> str:
-    settings = settings_yaml({k: v for k, v in flag_settings(arguments).items() if k not in ("out", "dry_run")})
-    return (
-        f"# A model trained with Smidgen\n\nMade by `smidgen {command}` on {job.n_examples} examples from "
-        f"{', '.join(Path(name).name for name in inputs)}.\n\n```yaml\n{settings}```\n"
-    )
 
 
 def _texts(data: PairData) -> list[str]:
