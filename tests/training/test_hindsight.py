@@ -94,9 +94,9 @@ def test_markers_are_drawn_from_seed_and_pair_alone(tokenizer: PreTrainedTokeniz
     rows = hindsight_rows(pairs, encoded, seed=1)
     assert sorted(hindsight_rows(pairs[::-1], encoded, seed=1), key=lambda row: row.idx) == rows
     assert hindsight_rows(pairs, encoded, seed=2) != rows
-    for kind, side in (("good", "good"), ("bad", "bad")):
-        seen = {row.prompt[len(pairs[row.idx // 4].prompt) :] for row in rows if row.kind == kind}
-        assert seen == set(encoded[side])
+    for side, known in encoded.items():
+        seen = {row.prompt[len(pairs[row.idx // 4].prompt) :] for row in rows if row.kind == side}
+        assert seen == set(known)
     assert len({row.idx for row in rows}) == len(rows)
 
 
@@ -220,9 +220,10 @@ def test_a_trained_model_answers_as_it_is_asked(tiny: LanguageModel) -> None:
     recipe = Recipe(learning_rate=3e-3, steps=50, batch_size=12)
     log = train_hindsight(tiny, rows, recipe=recipe, seed=0)
     assert log.rows[-1]["loss"] < 0.2
-    for side, answers in (("good", [p.chosen for p in pairs]), ("bad", [p.rejected for p in pairs])):
-        asked = [pair.prompt + MADE_MARKERS[side][0] for pair in pairs]
-        assert generate(tiny, asked, max_new_tokens=8) == [answer[:-1] for answer in answers]
+    good = [pair.prompt + MADE_MARKERS["good"][0] for pair in pairs]
+    bad = [pair.prompt + MADE_MARKERS["bad"][0] for pair in pairs]
+    assert generate(tiny, good, max_new_tokens=8) == [pair.chosen[:-1] for pair in pairs]
+    assert generate(tiny, bad, max_new_tokens=8) == [pair.rejected[:-1] for pair in pairs]
 
 
 def test_the_same_seed_and_text_give_the_same_model_in_parts_or_not(tiny: LanguageModel) -> None:

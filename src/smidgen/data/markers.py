@@ -65,13 +65,14 @@ def encode_markers(markers: Markers, template: Template, tokenizer: Any) -> Enco
     return {"good": encoded(markers.good), "bad": encoded(markers.bad)}
 
 
-def how_to_ask(template: Template, markers: Markers) -> dict[str, dict[str, str]]:
+def how_to_ask(template: Template, markers: Markers) -> dict[Side, dict[str, str]]:
     """For each side its marker, the template that asks for such an answer, and the text to put after a prompt."""
-    return {
-        side: {
+
+    def told(marker: str) -> dict[str, str]:
+        return {
             "marker": marker,
             "template": with_suffix(template, marker).name,
             "prompt_suffix": before_answer(template, marker),
         }
-        for side, (marker, *_) in (("good", markers.good), ("bad", markers.bad))
-    }
+
+    return {"good": told(markers.good[0]), "bad": told(markers.bad[0])}
