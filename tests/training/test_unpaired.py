@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from smidgen.data.answers import EncodedAnswer
 from smidgen.errors import InvalidData, UsageError
@@ -215,6 +216,31 @@ def test_a_step_in_parts_is_the_step_whole(tiny: LanguageModel, tmp_path: Path) 
         ends.append(torch.cat([p.detach().flatten().clone() for p in tiny.model.parameters()]))
     torch.testing.assert_close(ends[0], ends[1], atol=1e-4, rtol=0)
     assert (ends[0] - ends[2]).abs().max() > 1e-3
+
+
+def trained(lm: LanguageModel, folder: Path, name: str) -> Tensor:
+    recipe = Recipe(learning_rate=1e-3, steps=3, batch_size=5, micro_batch_tokens=24, dtype="float32")
+    store = ReferenceStore(folder / f"{name}.sqlite")
+    train_unpaired(lm, made_answers(11), store, objective=partial(kto_unpaired, beta=2.0), recipe=recipe, seed=0)
+    return torch.cat([p.detach().flatten() for p in lm.model.parameters()])
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_reference_point(tiny: LanguageModel, tmp_path: Path) -> None:
+    """Of eleven answers in batches of five, one step has one: no mismatched answer, and a process with nothing."""
+    save_language_model(tiny, tmp_path / "model", card="")
+    expected = trained(tiny, tmp_path, "alone")
+    spawn(_one_of_two, args=(tmp_path,), nprocs=2)
+    ends = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert torch.equal(ends[0], ends[1])
+    torch.testing.assert_close(ends[0], expected, atol=1e-4, rtol=0)
+
+
+def _one_of_two(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    torch.save(trained(load_language_model(folder / "model"), folder, str(rank)), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("function", [kto_unpaired, bco_unpaired])
