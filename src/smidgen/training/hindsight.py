@@ -232,8 +232,8 @@ def train_hindsight(
     drawn = draw([row.idx for row in rows], lengths[: len(rows)])
     beside = draw([row.idx for row in text], lengths[len(rows) :]) if text else [[]] * steps
 
-    def batches() -> Iterator[list[HindsightBatch]]:
-        for number, (own, others) in enumerate(zip(drawn, beside, strict=True)):
+    def batches(first: int = 0) -> Iterator[list[HindsightBatch]]:
+        for number, (own, others) in enumerate(zip(drawn[first:], beside[first:], strict=True), start=first):
             members = own + [len(rows) + i for i in others]
             step = step_of(
                 [everything[i] for i in members],
