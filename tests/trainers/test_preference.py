@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel, load_language_model, save_language_model
 from smidgen.trainers import CPOTrainer, DPOConfig, DPOTrainer, ORPOTrainer
+from smidgen.training.sft import new_language_model
 
 WORDS = ["bread", "a lock", "the oak", "flour and water", "salt", "an hour"]
 ROWS = [
@@ -99,6 +100,10 @@ def test_both_names_of_an_argument_mean_the_same(folder: str, tmp_path: Path) ->
     by_one = trained(folder, tmp_path, ref_model=other.model, processing_class=other.tokenizer)
     by_other = trained(folder, tmp_path, model_ref=other.model, tokenizer=other.tokenizer)
     assert by_one == by_other != plain
+    stranger = new_language_model(["quite other words than those"] * 9, shape="nano", vocabulary=300, positions=32)
+    save_language_model(stranger, tmp_path / "stranger", card="")
+    with pytest.raises(UsageError, match="expected a reference with the policy's tokenizer"):
+        trained(folder, tmp_path, ref_model=str(tmp_path / "stranger"))
     with pytest.raises(UsageError, match="ref_model, model_ref, which mean the same"):
         trained(folder, tmp_path, ref_model=other.model, model_ref=folder)
 

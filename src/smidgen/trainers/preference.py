@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from smidgen.data.prepare import Prepared, prepare_pairs
 from smidgen.data.sources import rows_in_memory
 from smidgen.errors import UsageError
-from smidgen.models.load import LanguageModel
+from smidgen.models.load import LanguageModel, check_same_tokens, load_language_model
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.trainers.arguments import recipe_of, warn_of_the_rest
 from smidgen.trainers.configs import CPOConfig, DPOConfig, ORPOConfig
@@ -191,11 +191,16 @@ def _preference_trainer(
     prepared = prepared_rows(list(rows), lm, max_length=getattr(args, "max_length", None), template=template)
     check_objective(objective, prepared.encoded)
     recipe = recipe_of(args, len(prepared.encoded), peft_config=peft_config)
+    ref_lm = lm
+    if reference is not None:
+        ref_lm = (
+            load_language_model(reference) if isinstance(reference, str) else language_model_of(reference, tokenizer)
+        )
+        check_same_tokens(lm, ref_lm)
 
     def run(*, on_log: Callable[[dict[str, float]], None]) -> TrainingLog:
         pairs, values = prepared.encoded, None
         if needs_reference(objective, pairs):
-            ref_lm = lm if reference is None else language_model_of(reference, lm.tokenizer)
             with tempfile.TemporaryDirectory() as folder:
                 store = ReferenceStore(Path(folder) / "reference.sqlite")
                 values = reference_logps(ref_lm, pairs, store, dtype=recipe.dtype)
