@@ -27,7 +27,7 @@ EXPLANATIONS: dict[str, str] = {
     "lone_surrogate": "A text holds half of a surrogate pair, which is no character.",
     "nul_character": "A text holds a NUL character.",
     "huge_field": f"A line or text is longer than {MAX_FIELD_CHARACTERS:,} characters.",
-    "missing_column": "A column that a pair needs is missing.",
+    "missing_column": "A column that is needed is missing.",
     "null_field": "A text is null.",
     "not_text": "A field is neither text nor a list of messages.",
     "empty_field": "A text is empty or only white space.",
