@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smidgen.data import readers
 from smidgen.data.checks import BadRow
-from smidgen.data.readers import read_records
+from smidgen.data.readers import read_records, read_utf8
 from smidgen.errors import InvalidData, UsageError
 
 GOOD = b'{"chosen": "a", "rejected": "b"}'
@@ -238,3 +238,12 @@ def test_an_unknown_suffix_lists_the_known(tmp_path):
     path.write_bytes(b"x")
     with pytest.raises(UsageError, match=r"\.jsonl, \.json, \.csv, \.parquet .*got '\.xlsx'"):
         read(path)
+
+
+def test_a_text_file_is_read_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("Bäume\n", encoding="utf-8")
+    assert read_utf8(path) == "Bäume\n"
+    path.write_bytes("Bäume".encode("latin-1"))
+    with pytest.raises(InvalidData, match="expected text in UTF-8, got other bytes at 1"):
+        read_utf8(path)

@@ -96,3 +96,19 @@ def test_chat_says_which_turns_a_template_refuses(tokenizer):
 def test_an_unknown_name_lists_the_templates():
     with pytest.raises(UsageError, match="chat, hh, plain"):
         load_template("alpaca")
+
+
+def test_a_suffix_stands_before_every_answer_spaced_as_an_answer_is(tokenizer):
+    question = messages_from("Hi", "user")
+    for name, ending in (("plain", "assistant: So:"), ("hh", "\n\nAssistant: So:"), ("chat", "assistant\nSo:\n")):
+        chatty = with_chat_template(tokenizer, CHATML)
+        template, bare = load_template(f"{name}:suffix=So:", chatty), load_template(name, chatty)
+        assert template.prompt(question).endswith(ending)
+        assert template.name == f"{name}:suffix=So:"
+        assert template.response(messages_from("Yes.", "assistant")) == bare.response(
+            messages_from("Yes.", "assistant")
+        )
+    with pytest.raises(UsageError, match="expected a text after plain"):
+        load_template("plain:suffix= ")
+    with pytest.raises(UsageError, match="unknown template"):
+        load_template("plane:suffix=So:")

@@ -16,8 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smidgen.models.logprobs import PairLogps, TokenLogps
+from smidgen.models.logprobs import MarkedLogps, PairLogps, TokenLogps
 from smidgen.training.losses import combine, loss
+from smidgen.training.losses.marked import apo_zero_unpaired, kto_unpaired
 
 Maker = Callable[..., PairLogps]
 PROMPT_TOKENS = 2
@@ -220,3 +221,48 @@ def test_kto_with_the_same_reference_point(made_logps: Maker, shift: float) -> N
     assert_same(ours(logps, loss.bind("kto")), (value.detach(), gradient), scored_tokens(logps), 1e-12)
     zero, batch = (loss.bind(f"kto:reference_point={point}")(logps) for point in ("zero", "batch"))
     assert torch.allclose(zero, batch) == (shift == 0 and (policy - ref).sum() <= 0)
+
+
+@pytest.mark.parametrize("shift", [-5.0, 5.0])
+@pytest.mark.parametrize(
+    ("loss_type", "function", "weights"),
+    [
+        ("kto", kto_unpaired, {}),
+        ("kto", kto_unpaired, {"desirable_weight": 1.3, "undesirable_weight": 0.7}),
+        ("apo_zero_unpaired", apo_zero_unpaired, {}),
+    ],
+)
+def test_losses_on_single_answers(
+    made_logps: Maker, loss_type: str, function: Callable[..., Tensor], weights: dict, shift: float
+) -> None:
+    """With TRL's reference point: mean of log-ratios of mismatched answers, above or below 0."""
+    from trl.trainer.kto_trainer import KTOTrainer
+
+    logps = made_logps(n=12, tokens=6)
+    inputs, policy, ref = batch_of(logps)
+    desirable = torch.arange(24) % 3 == 0
+    mismatched = torch.randn(24, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + shift
+    model = Given(policy)
+    trainer: Any = stub(
+        model=model,
+        beta=0.2,
+        loss_type=loss_type,
+        calculate_KL=loss_type == "kto",
+        precompute_ref_logps=True,
+        **{"desirable_weight": 1.0, "undesirable_weight": 1.0, **weights},
+        _compute_kl_logps=lambda model, batch: mismatched + ref.sum(-1),
+    )
+    rest: dict[str, Any] = {"label": desirable, "ref_logps": ref.sum(-1), "ref_KL_logps": ref.sum(-1)}
+    theirs: Any = KTOTrainer._compute_loss(trainer, model, {**inputs, **rest}, False)
+    (expected,) = torch.autograd.grad(theirs, policy)
+    mask = scored_tokens(logps)
+    own = policy.detach().clone().requires_grad_()
+    marked = MarkedLogps(
+        policy=TokenLogps(own, mask.bool()),
+        ref=TokenLogps(ref, mask.bool()),
+        desirable=desirable,
+        mismatched_log_ratio=mismatched.mean() if loss_type == "kto" else None,
+    )
+    value = function(marked, beta=0.2, **weights).mean()
+    (gradient,) = torch.autograd.grad(value, own)
+    assert_same((value.detach(), gradient), (theirs.detach(), expected), mask, 1e-12)

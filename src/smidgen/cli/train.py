@@ -145,7 +145,7 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
 
 
 for _module in iter_modules(trainings.__path__):
-    app.command(getattr(import_module(f"{trainings.__name__}.{_module.name}"), _module.name))
+    app.command(getattr(import_module(f"{trainings.__name__}.{_module.name}"), _module.name), name=_module.name)
 
 for _loss in loss:
     app.command(loss_command(_loss), name=_loss.__name__, group=LOSSES)

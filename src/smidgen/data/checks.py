@@ -27,7 +27,7 @@ EXPLANATIONS: dict[str, str] = {
     "lone_surrogate": "A text holds half of a surrogate pair, which is no character.",
     "nul_character": "A text holds a NUL character.",
     "huge_field": f"A line or text is longer than {MAX_FIELD_CHARACTERS:,} characters.",
-    "missing_column": "A column that a pair needs is missing.",
+    "missing_column": "A column that is needed is missing.",
     "null_field": "A text is null.",
     "not_text": "A field is neither text nor a list of messages.",
     "empty_field": "A text is empty or only white space.",
@@ -41,6 +41,9 @@ EXPLANATIONS: dict[str, str] = {
     "equal_answers": "Chosen and rejected are the same, so there is no preference.",
     "equal_tokens": "Chosen and rejected differ as text but have the same tokens.",
     "equal_after_cut": "Chosen and rejected are the same after the cut to their first tokens.",
+    "bad_label": "The label is none of true, false, 1 and 0.",
+    "bad_weight": "The weight is not a number from 0 up.",
+    "duplicate_answer": "A row before this one has the same prompt, answer and label.",
     "over_long": "Prompt and answer together have more tokens than the limit.",
 }
 

@@ -92,7 +92,7 @@ def prepare_pairs(
         pairs = [pair for pair in pairs if pair.idx in kept]
     quarantine.sort(key=lambda q: (q.source, q.line))
     reasons = Counter(q.reason for q in quarantine)
-    _refuse_bad_data(loaded.n_rows, len(pairs), reasons, quarantine, max_bad_fraction)
+    refuse_bad_data(loaded.n_rows, len(pairs), quarantine, max_bad_fraction)
     counts = {"rows": loaded.n_rows, "pairs": len(pairs), "quarantined": len(quarantine), "cut_answers": n_cut}
     return Prepared(
         pairs=PairTable(pairs),
@@ -181,16 +181,18 @@ def _at(places: Places, row: Quarantined) -> Quarantined:
     return replace(row, source=source, line=line)
 
 
-def _refuse_bad_data(
-    n_rows: int, n_pairs: int, reasons: Counter[str], quarantine: list[Quarantined], max_bad_fraction: float
+def refuse_bad_data(
+    n_rows: int, n_good: int, quarantine: list[Quarantined], max_bad_fraction: float, *, what: str = "pair"
 ) -> None:
+    """TooManyBadRows where more than that share of the rows is bad, over-long ones not counted, or none is good."""
+    reasons = Counter(q.reason for q in quarantine)
     n_bad = sum(count for reason, count in reasons.items() if reason not in LENGTH_REASONS)
-    if n_bad <= max_bad_fraction * n_rows and n_pairs:
+    if n_bad <= max_bad_fraction * n_rows and n_good:
         return
     listed = "; ".join(f"{count} {reason} ({EXPLANATIONS[reason]})" for reason, count in reasons.most_common(3))
     first = quarantine[0]
-    expected = f"at most {max_bad_fraction:.0%} bad rows" if n_pairs else "at least one usable pair"
-    came = f"{n_bad} of {n_rows}" if n_pairs else f"none in {n_rows} rows"
+    expected = f"at most {max_bad_fraction:.0%} bad rows" if n_good else f"at least one usable {what}"
+    came = f"{n_bad} of {n_rows}" if n_good else f"none in {n_rows} rows"
     raise TooManyBadRows(
         f"expected {expected}, got {came}: {listed}; the first is {first.source}, line "
         f"{first.line}: {first.detail}. Correct the rows in quarantine.jsonl, or allow more with a higher "

@@ -73,6 +73,18 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             yield file
 
 
+def read_utf8(path: Path) -> str:
+    """A text file whole.
+
+    Raises:
+        InvalidData: Bytes that are not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidData(f"{path}: expected text in UTF-8, got other bytes at {error.start}; convert it.") from None
+
+
 def _empty(path: Path) -> InvalidData:
     return InvalidData(f"{path}: expected at least one record, got an empty file; remove it or give another.")
 

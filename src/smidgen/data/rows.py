@@ -47,8 +47,8 @@ def pair_from_row(
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
-        source=_own_source(columns) or source,
-        source_row=source_row if (own := _own_row(columns)) is None else own,
+        source=own_source(columns) or source,
+        source_row=source_row if (own := own_row(columns)) is None else own,
         meta={**_meta(columns), **(extra or {})},
     )
 
@@ -63,8 +63,12 @@ def _conversation(columns: Mapping[str, Any]) -> tuple[Messages, Messages, Messa
         if "prompt" in columns and columns["prompt"] not in (prompt[-1].content, _plain(prompt)):
             raise BadRow("prompts_differ", "the prompt column is not the prompt of the dialogues")
         return _ends_with_user(prompt), chosen_answer, rejected_answer
-    prompt = _ends_with_user(_messages(columns["prompt"], "prompt", "user"))
-    return prompt, _answer(chosen, "chosen"), _answer(rejected, "rejected")
+    return prompt_messages(columns["prompt"]), answer_messages(chosen, "chosen"), answer_messages(rejected, "rejected")
+
+
+def prompt_messages(value: Any) -> Messages:
+    """A prompt: a text, or messages that end with the user; BadRow for anything else."""
+    return _ends_with_user(_messages(value, "prompt", "user"))
 
 
 def _ends_with_user(prompt: Messages) -> Messages:
@@ -74,7 +78,8 @@ def _ends_with_user(prompt: Messages) -> Messages:
     return prompt
 
 
-def _answer(value: Any, name: str) -> Messages:
+def answer_messages(value: Any, name: str) -> Messages:
+    """An answer: a text, or a list of one message of the assistant; BadRow for anything else."""
     messages = _messages(value, name, "assistant")
     if [m.role for m in messages] != ["assistant"]:
         raise BadRow("bad_messages", f"{name} is {len(messages)} turns; expected one of the assistant")
@@ -158,7 +163,8 @@ def whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
 
 
-def _own_source(columns: Mapping[str, Any]) -> str | None:
+def own_source(columns: Mapping[str, Any]) -> str | None:
+    """The source that a row names itself."""
     source = columns.get("source")
     if not isinstance(source, str | int) or source == "":
         return None
@@ -166,7 +172,8 @@ def _own_source(columns: Mapping[str, Any]) -> str | None:
     return str(source)
 
 
-def _own_row(columns: Mapping[str, Any]) -> int | None:
+def own_row(columns: Mapping[str, Any]) -> int | None:
+    """The row of its source that a row names itself."""
     return whole_number(columns.get("source_row"))
 
 

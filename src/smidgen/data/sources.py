@@ -51,19 +51,22 @@ class Loaded:
 Source = str | Path
 
 
-def load_rows(sources: Source | Sequence[Source], *, split: str = "train") -> Loaded:
+def load_rows(
+    sources: Source | Sequence[Source], *, split: str = "train", columns: Sequence[str] = ("chosen", "rejected")
+) -> Loaded:
     """Read sources one after the other.
 
     Args:
         sources: A file (.jsonl, .json, .csv, .parquet, also .gz), a folder (its data files, sorted by path), or a hub
             dataset: `owner/name`, with `#folder` for a data_dir, or `#key=value,…` of name, data_dir, revision, split.
         split: Of hub datasets; also a slice such as `train[:5000]`.
+        columns: What a CSV header or Parquet schema must name.
 
     Raises:
         UsageError: A source that is not there or not known.
         InvalidData: A source that is empty, unreadable or without the columns needed.
     """
-    return _read([part for source in _as_list(sources) for part in _parts(source, split)])
+    return _read([part for source in _as_list(sources) for part in _parts(source, split, columns)])
 
 
 def rows_in_memory(rows: Iterable[Mapping[str, Any]], *, name: str = "rows") -> Loaded:
@@ -154,12 +157,15 @@ def _named(parts: list[Part]) -> Iterator[tuple[str, Iterator[Record]]]:
         yield (str(where) if short.count(name) > 1 else name), records
 
 
-def _parts(source: Source, split: str) -> list[Part]:
+def _parts(source: Source, split: str, columns: Sequence[str]) -> list[Part]:
     path = Path(source)
     if path.is_dir():
-        return [(file, file.relative_to(path).as_posix(), read_records(file)) for file in _folder_files(path)]
+        return [
+            (file, file.relative_to(path).as_posix(), read_records(file, columns=columns))
+            for file in _folder_files(path)
+        ]
     if path.is_file():
-        return [(path, path.name, read_records(path))]
+        return [(path, path.name, read_records(path, columns=columns))]
     if isinstance(source, str) and (hub := _hub_name(source, split)):
         return [(source, source, _hub_records(hub))]
     raise UsageError(

@@ -7,7 +7,7 @@ two apart then gives the tokens of the whole text, for every tokenizer that spli
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jinja2 import TemplateError
@@ -47,16 +47,48 @@ def load_template(name: str, tokenizer: Any = None) -> Template:
     """The template of this name.
 
     Args:
-        name: "plain", "hh", "verbatim" or "chat".
+        name: "plain", "hh", "verbatim" or "chat"; with `:suffix=TEXT` behind it, `with_suffix` of that one.
         tokenizer: Needed for "chat", whose text is the tokenizer's own.
 
     Raises:
-        UsageError: An unknown name, or "chat" with a tokenizer that has no chat template.
+        UsageError: An unknown name, an empty suffix, or "chat" with a tokenizer that has no chat template.
 
     >>> load_template("plain").prompt((Message("user", "Hi"),))
     'user: Hi assistant:'
+    >>> load_template("plain:suffix=A helpful answer:").prompt((Message("user", "Hi"),))
+    'user: Hi assistant: A helpful answer:'
     """
-    return templates.get(name)(tokenizer)
+    base, suffixed, suffix = name.partition(_SUFFIX)
+    template = templates.get(base)(tokenizer)
+    return with_suffix(template, suffix) if suffixed else template
+
+
+_SUFFIX = ":suffix="
+
+
+def with_suffix(template: Template, suffix: str) -> Template:
+    """The same template with a fixed text before every answer; it is part of the prompt, so that it is never learned.
+
+    Raises:
+        UsageError: An empty suffix.
+    """
+    if not suffix.strip():
+        raise UsageError(f"expected a text after {template.name}{_SUFFIX}, got none; leave {_SUFFIX!r} out.")
+    return replace(
+        template,
+        name=f"{template.name}{_SUFFIX}{suffix}",
+        prompt=lambda messages: template.prompt(messages) + before_answer(template, suffix),
+    )
+
+
+def before_answer(template: Template, text: str) -> str:
+    """A text between a prompt and its answer, spaced as the template spaces an answer: behind a space, or on a line.
+
+    >>> before_answer(load_template("hh"), "A helpful answer:")
+    ' A helpful answer:'
+    """
+    opens_with_space = template.response((_ANSWER,)).startswith(" ")
+    return f" {text}" if opens_with_space else f"{text}\n"
 
 
 @templates

@@ -61,12 +61,12 @@ def encode_pairs(
     Raises:
         UsageError: The tokenizer has no end-of-text token, or a length is not positive.
     """
-    _check_lengths(max_length, answer_head)
+    check_lengths(max_length, answer_head)
     eos = end_of_text(tokenizer)
     pairs = list(pairs)
-    prompts = _tokenise([template.prompt(p.prompt) for p in pairs], template, tokenizer, opens=True)
-    chosen = _tokenise([template.response(p.chosen) for p in pairs], template, tokenizer)
-    rejected = _tokenise([template.response(p.rejected) for p in pairs], template, tokenizer)
+    prompts = tokenise([template.prompt(p.prompt) for p in pairs], template, tokenizer, opens=True)
+    chosen = tokenise([template.response(p.chosen) for p in pairs], template, tokenizer)
+    rejected = tokenise([template.response(p.rejected) for p in pairs], template, tokenizer)
 
     group_of = {name: code for code, name in enumerate(sorted({_name(p.meta.get("group")) for p in pairs} - {""}))}
     encoded: list[EncodedPair] = []
@@ -89,7 +89,7 @@ def encode_pairs(
 def encode_prompts(prompts: Sequence[str], template: Template, tokenizer: Any) -> list[TokenIds]:
     """Token ids of single-turn prompts, each ending where the answer begins."""
     texts = [template.prompt(messages_from(prompt, "user")) for prompt in prompts]
-    return _tokenise(texts, template, tokenizer, opens=True)
+    return tokenise(texts, template, tokenizer, opens=True)
 
 
 def count_cut_answers(encoded: Iterable[EncodedPair], tokenizer: Any) -> int:
@@ -135,9 +135,9 @@ def joins_cleanly(template: Template, tokenizer: Any, pairs: Iterable[Preference
         for pair in pairs
         for answer in (pair.chosen, pair.rejected)
     ]
-    heads = _tokenise([prompt for _, prompt, _ in halves], template, tokenizer, opens=True)
-    tails = _tokenise([response for _, _, response in halves], template, tokenizer)
-    wholes = _tokenise([prompt + response for _, prompt, response in halves], template, tokenizer, opens=True)
+    heads = tokenise([prompt for _, prompt, _ in halves], template, tokenizer, opens=True)
+    tails = tokenise([response for _, _, response in halves], template, tokenizer)
+    wholes = tokenise([prompt + response for _, prompt, response in halves], template, tokenizer, opens=True)
     differ = [i for i, whole in enumerate(wholes) if heads[i] + tails[i] != whole]
     if not differ:
         return JoinReport(len(halves), 0, None)
@@ -149,7 +149,7 @@ def joins_cleanly(template: Template, tokenizer: Any, pairs: Iterable[Preference
     return JoinReport(len(halves), len(differ), (halves[first][0], apart, joined))
 
 
-def _tokenise(texts: list[str], template: Template, tokenizer: Any, *, opens: bool = False) -> list[TokenIds]:
+def tokenise(texts: list[str], template: Template, tokenizer: Any, *, opens: bool = False) -> list[TokenIds]:
     """Token ids of texts; `opens` puts what the tokenizer sets before every text (beginning of text) in front."""
     if not texts:
         return []
@@ -204,7 +204,8 @@ def _problem(pair: EncodedPair, max_length: int | None, *, was_cut: bool) -> tup
     return None
 
 
-def _check_lengths(max_length: int | None, answer_head: int | None) -> None:
+def check_lengths(max_length: int | None, answer_head: int | None) -> None:
+    """UsageError for a limit in tokens that is not positive."""
     for name, value in (("max_length", max_length), ("answer_head", answer_head)):
         if value is not None and value < 1:
             raise UsageError(f"expected {name} of at least 1 token, got {value}; leave it out for no limit")

@@ -70,6 +70,24 @@ class PairLogps:
     idx: Tensor | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedLogps:
+    """What a loss on single marked answers sees, the unpaired twin of `PairLogps`; weight and idx may be None.
+
+    Attributes:
+        desirable: True where the answer is a good one.
+        mismatched_log_ratio: Mean of log π − log ref over answers to prompts that are not theirs, of the whole step
+            that these answers are a part of, nats, without gradient; None where nobody measured it.
+    """
+
+    policy: TokenLogps
+    ref: TokenLogps
+    desirable: Bool[Tensor, " answers"]
+    mismatched_log_ratio: Float[Tensor, ""] | None = None
+    weight: Float[Tensor, " answers"] | None = None
+    idx: Tensor | None = None
+
+
 class AnswerLogps(nn.Module):
     """Computes log-probabilities inside one forward, so that sharded weights are gathered where they are used.
 

@@ -32,7 +32,7 @@ class RowBatch:
     """Rows ready for a model. Answers of all rows are numbered through, row by row.
 
     Attributes:
-        segments: 0 for a prompt, 1, 2, … for its answers, -1 for padding.
+        segments: 0 for a prompt, 1, 2, … for its answers, -1 for padding and for hidden tokens.
         sources: Flat position (row * length + column) of the hidden state that predicts each answer token.
         targets: The answer tokens, in the order of `sources`.
         answer_mask: True where answer i has a j-th token; its True entries are in the order of `sources`.
@@ -55,7 +55,7 @@ class RowBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens fed, padding not counted."""
+        """Tokens fed, padding and hidden ones not counted."""
         return int(self.segments.ge(0).sum())
 
 
@@ -125,6 +125,20 @@ def _pad(rows: list[list[int]], length: int, fill: int) -> np.ndarray:
     for row, part in enumerate(rows):
         column[row, : len(part)] = part
     return column
+
+
+def hide_tokens(rows: RowBatch, hidden: Sequence[Bool[np.ndarray, " tokens"]]) -> RowBatch:
+    """The same rows, in which no token looks at the hidden ones; what these predict themselves is still predicted.
+
+    For the layouts `separate` and `model` only, where padding is what nobody looks at.
+
+    Args:
+        hidden: For each row, True at the fed tokens to hide; never at the first, which some have nothing else to see.
+    """
+    segments = rows.segments.clone()
+    for row, which in enumerate(hidden):
+        segments[row, : len(which)][torch.from_numpy(which)] = -1
+    return replace(rows, segments=segments)
 
 
 def attention_mask(segments: Int[Tensor, "rows length"]) -> Bool[Tensor, "rows 1 length length"]:

@@ -177,10 +177,16 @@ def train_language_model(
     on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> TrainingLog:
     """Train `lm` in place on running text, texts parted by end of text, in blocks of at most 128 tokens by default."""
+    blocks = text_blocks(lm, texts, block_tokens=block_tokens)
+    end = end_of_text(lm.tokenizer)
+    return train_on_answers(lm, [(end,)] * len(blocks), blocks, recipe=recipe, seed=seed, on_log=on_log)
+
+
+def text_blocks(lm: LanguageModel, texts: Sequence[str], *, block_tokens: int | None = None) -> list[tuple[int, ...]]:
+    """Texts one after the other, parted by end of text, cut into blocks of at most 128 tokens by default."""
     block_tokens = block_tokens or min(128, lm.max_positions)
     end = end_of_text(lm.tokenizer)
     stream: list[int] = []
     for ids in lm.tokenizer(list(texts), verbose=False)["input_ids"]:
         stream += [*ids, end]
-    blocks = [tuple(stream[i : i + block_tokens]) for i in range(0, len(stream), block_tokens)]
-    return train_on_answers(lm, [(end,)] * len(blocks), blocks, recipe=recipe, seed=seed, on_log=on_log)
+    return [tuple(stream[i : i + block_tokens]) for i in range(0, len(stream), block_tokens)]
