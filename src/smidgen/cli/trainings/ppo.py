@@ -1,0 +1,150 @@
+"""`smidgen train ppo`: a policy that is rewarded for what it answers, held close to the model it starts as."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.types import ExistingFile
+from torch import Tensor
+
+from smidgen.cli.flags import SETTINGS, DryRun, Model, Out, Seed, TemplateName
+from smidgen.cli.outcome import Outcome
+from smidgen.cli.train_run import Job, OnLog, train_into
+from smidgen.data.checks import Quarantined
+from smidgen.data.prompts import load_prompts
+from smidgen.data.templates import load_template
+from smidgen.data.tokens import encode_prompts
+from smidgen.errors import UsageError
+from smidgen.evaluation.reward_rules import load_rule, reward_rule
+from smidgen.models.load import LanguageModel, load_language_model
+from smidgen.models.rewards import Reward
+from smidgen.pairs import messages_from
+from smidgen.report.ppo_figure import ppo_png
+from smidgen.runs import atomic_write
+from smidgen.training.loop import Recipe, TrainingLog
+from smidgen.training.ppo import train_ppo
+from smidgen.training.ppo_settings import PPOSettings
+from smidgen.training.rollouts import Prompt, Rollout
+
+DEFAULT_RECIPE = Recipe(learning_rate=1e-5, weight_decay=0.0, batch_size=16, epochs=1)
+DEFAULT_PPO = PPOSettings()
+
+Prompts = Annotated[
+    tuple[ExistingFile, ...],
+    Parameter(
+        metavar="FILE",
+        help="Prompts to answer; repeatable. One a line, a JSON list, or JSONL or CSV with a prompt column.",
+    ),
+]
+RewardName = Annotated[
+    str,
+    Parameter(
+        metavar="REWARD",
+        help="A reward model: folder or hub name; or a rule, such as refusal:harmful=FILE. "
+        f"Rules: {', '.join(reward_rule.names())}.",
+    ),
+]
+
+
+def ppo(
+    *,
+    prompts: Prompts,
+    model: Model,
+    reward: RewardName,
+    out: Out,
+    template: TemplateName = "plain",
+    ppo: Annotated[PPOSettings, SETTINGS] = DEFAULT_PPO,
+    recipe: Annotated[Recipe, SETTINGS] = DEFAULT_RECIPE,
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+) -> Outcome:
+    """Train on rewards of sampled answers (PPO), held close to the start.
+
+    Writes model/, metrics.jsonl with reward and KL of every rollout, kl.png with both drawn, and answers.jsonl with
+    every sampled answer: read some, since what is rewarded is not always what is meant.
+    """
+    arguments = dict(locals())
+    ppo.steps_per_rollout(recipe)  # refuses a batch that is larger than a rollout
+
+    def job() -> Job:
+        scores, value_head = load_reward(reward, template)
+        lm = load_language_model(model)
+        asked, quarantine = read_prompts(lm, prompts, template, ppo.max_new_tokens)
+
+        def run(*, on_log: OnLog) -> TrainingLog:
+            rollouts: list[Rollout] = []
+            log = train_ppo(
+                lm, asked, scores,
+                settings=ppo, recipe=recipe, seed=seed, value_head=value_head,
+                on_log=on_log, on_rollout=rollouts.append,
+            )  # fmt: skip
+            write_answers(rollouts, out / "answers.jsonl")
+            ppo_png(log.rows, out / "kl.png", kl_target=ppo.kl_target)
+            return log
+
+        return Job(lm, ppo.examples(len(asked)), sum(len(p.tokens) for p in asked), run, quarantine)
+
+    inputs = [*prompts, model, *([reward] if Path(reward).exists() else [])]
+    done = train_into("train ppo", arguments, inputs, job)
+    return Outcome(done.data, done.text + _last_rollout(done.data), done.n_quarantined)
+
+
+def load_reward(reward: str, template: str) -> tuple[Reward, Tensor | None]:
+    """A rule by its name and settings; and where a value head may start, which a rule does not say.
+
+    Raises:
+        UsageError: An unknown rule or setting.
+    """
+    return load_rule(reward), None
+
+
+def read_prompts(
+    lm: LanguageModel, files: Sequence[Path], template: str, max_new_tokens: int
+) -> tuple[list[Prompt], list[Quarantined]]:
+    """The prompts of all files that leave so many of the model's positions to answer in, and those that do not.
+
+    Raises:
+        UsageError: No position would be left for any prompt.
+    """
+    most = lm.max_positions - max_new_tokens
+    if most < 1:
+        raise UsageError(
+            f"expected --max-new-tokens below the model's {lm.max_positions} positions, got {max_new_tokens}; "
+            "prompt and answer share them."
+        )
+    found: list[Prompt] = []
+    left_out: list[Quarantined] = []
+    for file in files:
+        texts = load_prompts(file)
+        for number, (text, ids) in enumerate(
+            zip(texts, encode_prompts(texts, load_template(template, lm.tokenizer), lm.tokenizer), strict=True), start=1
+        ):
+            if len(ids) > most:
+                detail = f"prompt {number} has {len(ids)} tokens, above {most} with {max_new_tokens} to answer in"
+                left_out.append(Quarantined(str(file), number, None, "over_long", detail))
+            else:
+                found.append(Prompt(messages_from(text, "user"), ids))
+    return found, left_out
+
+
+def write_answers(rollouts: Sequence[Rollout], path: Path) -> None:
+    """One line an answer: rollout, prompt, answer, reward, and whether it ended in time."""
+    with atomic_write(path) as file:
+        for number, rollout in enumerate(rollouts):
+            columns = zip(rollout.prompts, rollout.texts, rollout.scores.tolist(), rollout.ended.tolist(), strict=True)
+            for prompt, text, score, ended in columns:
+                row = {"rollout": number, "prompt": prompt.messages[-1].content, "answer": text}
+                file.write(json.dumps(row | {"reward": score, "ended": ended}, ensure_ascii=False) + "\n")
+
+
+def _last_rollout(data: Any) -> str:
+    if "reward" not in data:
+        return ""
+    return (
+        f"\nlast rollout: reward {data['reward']:.3f} (standard error {data['reward_standard_error']:.3f}), "
+        f"KL {data['kl']:.2f} nats an answer, drawn in kl.png"
+    )
