@@ -30,7 +30,7 @@ from smidgen.training.ppo import train_ppo
 from smidgen.training.ppo_settings import PPOSettings
 from smidgen.training.rollouts import Prompt, Rollout
 
-DEFAULT_RECIPE = Recipe(learning_rate=1e-5, weight_decay=0.0, batch_size=16, epochs=1)
+DEFAULT_RECIPE = Recipe()
 DEFAULT_PPO = PPOSettings()
 
 Prompts = Annotated[
