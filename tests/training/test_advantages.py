@@ -1,4 +1,4 @@
-"""The arithmetic of PPO: hand-worked values, the published test of GAE, and gradients that the clip stops or lets by."""
+"""The arithmetic of PPO: hand-worked values, the published test of GAE, gradients that the clip stops or lets by."""
 
 import math
 

@@ -154,7 +154,7 @@ def test_an_adapters_kl_is_to_the_model_it_started_from(tiny: LanguageModel) -> 
 
 
 def test_the_reward_rises_and_a_price_on_kl_keeps_the_policy_near(tiny: LanguageModel) -> None:
-    recipe = replace(RECIPE, batch_size=24, steps=16)
+    recipe = replace(RECIPE, batch_size=24, steps=24, learning_rate=2e-3)
     settings = PPOSettings(rollout_size=48, rollout_epochs=2, max_new_tokens=8, kl_target=0.0, kl_coef=0.0)
     free = trained(tiny, settings, recipe)[1]
     dear = trained(tiny, replace(settings, kl_coef=2.0), recipe)[1]
