@@ -37,6 +37,7 @@ class Job:
         n_tokens: Of all examples together.
         run: Does it.
         quarantine: Rows left out of the data.
+        save: Writes the model into a folder, with its card's text; None for a plain causal model.
     """
 
     lm: LanguageModel
@@ -44,6 +45,7 @@ class Job:
     n_tokens: int
     run: Run
     quarantine: Sequence[Quarantined] = field(default=())
+    save: Callable[[Path, str], None] | None = None
 
 
 def train_into(
@@ -72,7 +74,11 @@ def train_into(
 
             job.run(on_log=on_log)
         write_quarantine(job.quarantine, out)
-        save_language_model(job.lm, out / "model", card=_card(command, arguments, inputs, job))
+        card = _card(command, arguments, inputs, job)
+        if job.save:
+            job.save(out / "model", card)
+        else:
+            save_language_model(job.lm, out / "model", card=card)
         write_text(out / "DONE", "")
         return _outcome(out, f"trained on {job.n_examples} examples")
 
