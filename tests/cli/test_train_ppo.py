@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from smidgen.cli import main
+from smidgen.cli.trainings.ppo import load_reward
+from smidgen.data.templates import load_template
 from smidgen.models.load import LanguageModel, load_language_model, save_language_model
+from smidgen.models.reward_model import new_reward_model, save_reward_model
+from smidgen.pairs import messages_from
 
 Run = Callable[..., tuple[int, str, str]]
 GIVEN = {"--model": "sft", "--prompts": "prompts.txt", "--reward": "length:words=3", "--out": "run"}
@@ -36,14 +40,16 @@ def test_model_log_picture_and_answers_are_there(run: Run) -> None:
     assert code == 0
     assert "last rollout: reward" in out
     names = {path.name for path in Path("run").iterdir()}
-    assert {"model", "metrics.jsonl", "kl.png", "answers.jsonl", "settings.yaml", "DONE"} <= names
+    assert {"model", "metrics.jsonl", "kl.png", "answers", "settings.yaml", "DONE"} <= names
     rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 3]
     assert rows[0]["kl"] == 0
     assert {"reward", "kl", "kl_coef", "entropy", "clip_fraction", "value_loss", "explained_variance"} <= set(rows[0])
-    answers = [json.loads(line) for line in Path("run/answers.jsonl").read_text().splitlines()]
-    assert [answer["rollout"] for answer in answers] == [0] * 4 + [1] * 4
-    assert {"prompt", "answer", "reward", "ended"} < set(answers[0])
+    files = sorted(Path("run/answers").iterdir())
+    assert [file.name for file in files] == ["rollout-0000.jsonl", "rollout-0001.jsonl"]
+    answers = [json.loads(line) for line in files[0].read_text().splitlines()]
+    assert len(answers) == 4
+    assert set(answers[0]) == {"prompt", "answer", "reward", "ended"}
     assert load_language_model("run/model").fingerprint != load_language_model("sft").fingerprint
     assert "nothing to do" in run()[1]
     code, out, _ = run("--out", "same", "--json")
@@ -83,6 +89,23 @@ def test_what_is_wrong_is_said_and_nothing_is_left(run: Run, wrong: tuple[str, s
     assert (found, out) == (code, "")
     assert message in err
     assert not Path("run/run.json").exists()
+
+
+def test_a_reward_model_scores_and_starts_the_value_head(run: Run) -> None:
+    rm = new_reward_model("sft", seed=1)
+    save_reward_model(rm, "rm", card="")
+    scores, start = load_reward("rm", "plain")
+    assert start is not None
+    assert start.shape == (128,)
+    prompts = [messages_from("Bake bread.", "user")] * 2
+    assert (
+        scores(prompts, ["Yes.", "No."]).tolist() == rm.score(prompts, ["Yes.", "No."], load_template("plain")).tolist()
+    )
+    code, _, _ = run("--reward", "rm")
+    assert code == 0
+    code, _, err = run("--reward", "sft", "--out", "other")
+    assert code == 1
+    assert "expected a reward model" in err
 
 
 def test_a_dry_run_writes_nothing(run: Run) -> None:

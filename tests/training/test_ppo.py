@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from smidgen.models.logprobs import AnswerLogps, score_answers
 from smidgen.models.rows import collate_rows
 from smidgen.models.values import ValuedAnswers
 from smidgen.pairs import Messages, messages_from
+from smidgen.training.checkpoints import Keep
 from smidgen.training.loop import Recipe
 from smidgen.training.ppo import (
     Diary,
     PPOBatch,
+    _asked,
     advantages_of,
     measures,
     next_kl_coef,
@@ -122,6 +125,45 @@ def test_the_seed_decides_everything(tiny: LanguageModel) -> None:
     assert len(rows) == 2
 
 
+def test_killed_and_resumed_equals_never_killed(tiny: LanguageModel, tmp_path: Path) -> None:
+    recipe, settings = replace(RECIPE, steps=12), replace(SMALL, kl_gain=0.7)
+    keep = Keep(folder=tmp_path, every_steps=1, most=9)
+
+    def run(stop_at: int | None = None) -> tuple[LanguageModel, list[dict[str, float]]]:
+        def answer(number: int, rollout: Rollout) -> None:
+            if number == stop_at:
+                raise KeyboardInterrupt
+
+        lm, rows = replace(tiny, model=deepcopy(tiny.model)), []
+        train_ppo(
+            lm, PROMPTS, low_letters, settings=settings, recipe=recipe, seed=0,
+            on_log=rows.append, on_rollout=answer, keep=keep,
+        )  # fmt: skip
+        return lm, rows
+
+    whole, rows = trained(tiny, settings, recipe)
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_at=2)
+    # Between rollouts only: in the middle of one, its answers would be lost.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-4", "step-8"]
+    resumed, again = run()
+    assert fingerprint(resumed.model) == fingerprint(whole.model)
+    timed = {"pairs_per_second", "tokens_per_second", "peak_memory_bytes"}
+    for one, other in zip(rows, again, strict=True):
+        assert {k: v for k, v in one.items() if k not in timed} == {k: v for k, v in other.items() if k not in timed}
+
+
+def test_prompts_come_pass_after_pass(tiny: LanguageModel) -> None:
+    rollouts = [_asked(6, number, 4, seed=1) for number in range(6)]
+    flat = [i for rollout in rollouts for i in rollout]
+    passes = [flat[start : start + 6] for start in range(0, 24, 6)]
+    assert all(sorted(one) == list(range(6)) for one in passes)
+    assert len({tuple(one) for one in passes}) > 1
+    assert _asked(2, 0, 5, seed=1)[:4] == [
+        i for p in (0, 1) for i in sorted(range(2), key=_asked(2, p, 2, seed=1).index)
+    ]
+
+
 @pytest.mark.parametrize("changed", [{"micro_batch_tokens": 20}, {"gradient_checkpointing": True}])
 def test_how_a_step_is_computed_changes_nothing(tiny: LanguageModel, changed: dict[str, int]) -> None:
     (one, _), (other, _) = trained(tiny), trained(tiny, recipe=replace(RECIPE, **changed))  # pyright: ignore
@@ -169,6 +211,8 @@ def test_what_cannot_be_trained_on_is_refused(tiny: LanguageModel) -> None:
         train_ppo(tiny, [], low_letters, settings=SMALL, recipe=RECIPE, seed=0)
     with pytest.raises(UsageError, match="batch_size of at most rollout_size 8, got 16"):
         trained(tiny, recipe=replace(RECIPE, batch_size=16))
+    with pytest.raises(UsageError, match="whole weights"):
+        train_ppo(tiny, PROMPTS, low_letters, settings=SMALL, recipe=RECIPE, seed=0, shard=True)
     for wrong, message in (
         ({"clip": 0.0}, "expected clip above 0, got 0.0"),
         ({"kl_coef": -1.0}, "expected kl_coef of at least 0"),

@@ -10,12 +10,13 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from smidgen.errors import InvalidData
+from smidgen.errors import InvalidData, UsageError
 from smidgen.models.adapters import adapter_off
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, TokenLogps, find_layout
@@ -35,7 +36,17 @@ from smidgen.training.advantages import (
     token_rewards,
     whiten,
 )
-from smidgen.training.loop import LossTerms, Objective, Recipe, TrainingLog, draw_batches, step_parts, train, trainable
+from smidgen.training.loop import (
+    Around,
+    LossTerms,
+    Objective,
+    Recipe,
+    TrainingLog,
+    draw_batches,
+    step_parts,
+    train,
+    trainable,
+)
 from smidgen.training.ppo_settings import PPOSettings
 from smidgen.training.rollouts import Prompt, Reference, Rollout, roll_out
 
@@ -79,9 +90,11 @@ class Diary:
 
     def write(self, row: dict[str, float]) -> None:
         """Complete a row of the loop's."""
-        row |= {name: float(torch.stack(numbers).mean()) for name, numbers in self._noted.items()}
+        row.update({name: float(torch.stack(numbers).mean()) for name, numbers in self._noted.items()})
         self._noted.clear()
-        self.rows.append(row)
+        # A row between two rollouts, such as an evaluation's, says nothing of either.
+        if "kl" in row:
+            self.rows.append(row)
         if self._on_log:
             self._on_log(row)
 
@@ -141,10 +154,13 @@ def train_ppo(
     seed: int,
     value_head: Tensor | None = None,
     layout: Layout | None = None,
-    on_log: Callable[[dict[str, float]], None] | None = None,
-    on_rollout: Callable[[Rollout], None] | None = None,
+    on_rollout: Callable[[int, Rollout], None] | None = None,
+    **around: Unpack[Around],
 ) -> TrainingLog:
     """Train `lm` in place to be rewarded; it starts as its own reference.
+
+    The log has one row a rollout, which also holds `measures`, losses, clip fraction and β. Checkpoints are written
+    between rollouts only.
 
     Args:
         prompts: At least one; every pass takes them in a new order.
@@ -153,62 +169,52 @@ def train_ppo(
         seed: Decides the order of prompts and answers, and what is sampled.
         value_head: Where the value head starts, [width], such as a reward model's; zeros where None or of another
             width.
-        on_log: Called once a rollout with its row, which also holds `measures`, losses, clip fraction and β.
-        on_rollout: Called with every rollout before it is learned from.
+        on_rollout: Called with every rollout and its number, from 0, before it is learned from.
 
     Raises:
         InvalidData: No prompts, one that leaves no room to answer in, or a reward that is no finite number.
-        UsageError: A minibatch that is larger than a rollout.
+        UsageError: A minibatch that is larger than a rollout, or weights to be divided among processes.
     """
     if not prompts:
         raise InvalidData("expected at least one prompt to answer, got none; check what was left out for its length.")
+    if around.get("shard"):
+        raise UsageError(
+            "expected shard=False, got True: answers are sampled from whole weights. Train with copies (DDP)."
+        )
     layout = layout or find_layout(lm.model)
+    per_rollout = settings.steps_per_rollout(recipe)
     steps = recipe.total_steps(settings.examples(len(prompts)))
     policy = ValuedAnswers(AnswerLogps(lm.model, layout), value_head)
-    diary = Diary(on_log)
+    diary = Diary(around.get("on_log"))
+    around["on_log"] = diary.write
+    if keep := around.get("keep"):
+        around["keep"] = replace(keep, at=lambda step: step % per_rollout == 0)
 
     with _reference(lm, layout, recipe) as reference, trainable(lm, recipe, seed):
 
-        def answer(asked: Sequence[Prompt], seed: int) -> Rollout:
+        def answer(asked: Sequence[Prompt], number: int) -> Rollout:
             rollout = roll_out(
                 lm, policy, reference, reward, asked,
-                layout=layout, max_new_tokens=settings.max_new_tokens, seed=seed,
+                layout=layout, max_new_tokens=settings.max_new_tokens, seed=random_key(f"{seed}/answers", number),
                 dtype=recipe.dtype, batch_tokens=recipe.micro_batch_tokens,
             )  # fmt: skip
             if on_rollout:
-                on_rollout(rollout)
+                on_rollout(number, rollout)
             return rollout
 
-        return train(
-            policy,
-            ppo_objective(settings, diary),
-            _batches(answer, prompts, settings, recipe, layout, steps, seed, diary),
-            recipe=recipe,
-            steps=steps,
-            log_every=settings.steps_per_rollout(recipe),
-            on_log=diary.write,
-        )
+        def batches(start: int) -> Iterator[list[PPOBatch]]:
+            """Every step's batch; a rollout is made when the steps on the one before it are done."""
+            size = settings.rollout_size
+            for step in range(start, steps, per_rollout):
+                number, kl_coef = step // per_rollout, next_kl_coef(diary.rows, settings)
+                rollout = answer([prompts[i] for i in _asked(len(prompts), number, size, seed)], number)
+                advantages, returns = advantages_of(rollout, settings, kl_coef=kl_coef)
+                diary.note({**measures(rollout, returns), "kl_coef": kl_coef})
+                now, key = min(per_rollout, steps - step), random_key(f"{seed}/steps", number)
+                yield from _minibatches(rollout, advantages, returns, layout, recipe, now, key)
 
-
-def _batches(
-    answer: Callable[[Sequence[Prompt], int], Rollout],
-    prompts: Sequence[Prompt],
-    settings: PPOSettings,
-    recipe: Recipe,
-    layout: Layout,
-    steps: int,
-    seed: int,
-    diary: Diary,
-) -> Iterator[list[PPOBatch]]:
-    """Every step's batch; a rollout is made when the steps on the one before it are done."""
-    stream = _endless(len(prompts), seed)
-    for number, start in enumerate(range(0, steps, settings.steps_per_rollout(recipe))):
-        kl_coef = next_kl_coef(diary.rows, settings)
-        rollout = answer([prompts[next(stream)] for _ in range(settings.rollout_size)], random_key(seed, number))
-        advantages, returns = advantages_of(rollout, settings, kl_coef=kl_coef)
-        diary.note({**measures(rollout, returns), "kl_coef": kl_coef})
-        now = min(settings.steps_per_rollout(recipe), steps - start)
-        yield from _minibatches(rollout, advantages, returns, layout, recipe, now, random_key(f"{seed}/steps", number))
+        objective = ppo_objective(settings, diary)
+        return train(policy, objective, batches, recipe=recipe, steps=steps, log_every=per_rollout, **around)
 
 
 def next_kl_coef(rows: Sequence[Mapping[str, float]], settings: PPOSettings) -> float:
@@ -253,9 +259,9 @@ def _minibatches(
         yield step_parts(examples, lengths, recipe, one_batch)
 
 
-def _endless(n: int, seed: int) -> Iterator[int]:
-    """Positions of prompts, pass after pass, each pass in an order of its own."""
-    epoch = 0
-    while True:
-        yield from sorted(range(n), key=lambda i: random_key(f"{seed}/prompts/{epoch}", i))
-        epoch += 1
+def _asked(n: int, number: int, size: int, seed: int) -> list[int]:
+    """Positions of a rollout's prompts: pass after pass over all of them, each pass in an order of its own."""
+    passes = range(number * size // n, ((number + 1) * size - 1) // n + 1)
+    orders = [sorted(range(n), key=lambda i: random_key(f"{seed}/prompts/{p}", i)) for p in passes]
+    start = number * size - passes[0] * n
+    return [i for order in orders for i in order][start : start + size]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from smidgen.errors import UsageError
-from smidgen.training.loop import Recipe
+from smidgen.training.recipe import Recipe
 
 _POSITIVE = ("clip", "value_clip", "rollout_size", "rollout_epochs", "max_new_tokens")
 _NOT_NEGATIVE = ("kl_coef", "kl_target", "kl_gain", "value_coef", "missing_end_penalty")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.types import ExistingFile
-from torch import Tensor
+from torch import Tensor, nn
 
 from smidgen.cli.flags import SETTINGS, DryRun, Model, Out, Seed, TemplateName
 from smidgen.cli.outcome import Outcome
@@ -21,10 +22,12 @@ from smidgen.data.tokens import encode_prompts
 from smidgen.errors import UsageError
 from smidgen.evaluation.reward_rules import load_rule, reward_rule
 from smidgen.models.load import LanguageModel, load_language_model
+from smidgen.models.reward_model import as_reward, load_reward_model
 from smidgen.models.rewards import Reward
 from smidgen.pairs import messages_from
 from smidgen.report.ppo_figure import ppo_png
 from smidgen.runs import atomic_write
+from smidgen.settings import parse_spec
 from smidgen.training.loop import Recipe, TrainingLog
 from smidgen.training.ppo import train_ppo
 from smidgen.training.ppo_settings import PPOSettings
@@ -64,8 +67,8 @@ def ppo(
 ) -> Outcome:
     """Train on rewards of sampled answers (PPO), held close to the start.
 
-    Writes model/, metrics.jsonl with reward and KL of every rollout, kl.png with both drawn, and answers.jsonl with
-    every sampled answer: read some, since what is rewarded is not always what is meant.
+    Writes model/, metrics.jsonl with reward and KL of every rollout, kl.png with both drawn, and answers/ with every
+    sampled answer: read some, since what is rewarded is not always what is meant.
     """
     arguments = dict(locals())
     ppo.steps_per_rollout(recipe)  # refuses a batch that is larger than a rollout
@@ -76,13 +79,11 @@ def ppo(
         asked, quarantine = read_prompts(lm, prompts, template, ppo.max_new_tokens)
 
         def run(*, on_log: OnLog) -> TrainingLog:
-            rollouts: list[Rollout] = []
             log = train_ppo(
                 lm, asked, scores,
                 settings=ppo, recipe=recipe, seed=seed, value_head=value_head,
-                on_log=on_log, on_rollout=rollouts.append,
+                on_log=on_log, on_rollout=partial(write_answers, out / "answers"),
             )  # fmt: skip
-            write_answers(rollouts, out / "answers.jsonl")
             ppo_png(log.rows, out / "kl.png", kl_target=ppo.kl_target)
             return log
 
@@ -94,12 +95,23 @@ def ppo(
 
 
 def load_reward(reward: str, template: str) -> tuple[Reward, Tensor | None]:
-    """A rule by its name and settings; and where a value head may start, which a rule does not say.
+    """A rule by its name and settings, or else a reward model; and where a value head may start, if that says so.
 
     Raises:
-        UsageError: An unknown rule or setting.
+        UsageError: A setting that the rule does not take.
+        SmidgenError: Neither a rule nor a reward model.
     """
-    return load_rule(reward), None
+    if parse_spec(reward)[0] in reward_rule.names():
+        return load_rule(reward), None
+    if not Path(reward).exists() and "/" not in reward:
+        raise UsageError(
+            f"expected a reward model or a rule, got {reward!r}, which is no folder here; give a folder, a hub name "
+            f"such as owner/model, or one of: {', '.join(reward_rule.names())}."
+        )
+    rm = load_reward_model(reward)
+    # Whatever the architecture calls its head, it is the layer that gives the one number.
+    heads = [m for m in rm.lm.model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
+    return as_reward(rm, load_template(template, rm.lm.tokenizer)), heads[-1].weight[0].detach() if heads else None
 
 
 def read_prompts(
@@ -131,14 +143,13 @@ def read_prompts(
     return found, left_out
 
 
-def write_answers(rollouts: Sequence[Rollout], path: Path) -> None:
-    """One line an answer: rollout, prompt, answer, reward, and whether it ended in time."""
-    with atomic_write(path) as file:
-        for number, rollout in enumerate(rollouts):
-            columns = zip(rollout.prompts, rollout.texts, rollout.scores.tolist(), rollout.ended.tolist(), strict=True)
-            for prompt, text, score, ended in columns:
-                row = {"rollout": number, "prompt": prompt.messages[-1].content, "answer": text}
-                file.write(json.dumps(row | {"reward": score, "ended": ended}, ensure_ascii=False) + "\n")
+def write_answers(folder: Path, number: int, rollout: Rollout) -> None:
+    """A file a rollout, with one line an answer: prompt, answer, reward, and whether it ended in time."""
+    with atomic_write(folder / f"rollout-{number:04d}.jsonl") as file:
+        columns = (rollout.prompts, rollout.texts, rollout.scores.tolist(), rollout.ended.tolist())
+        for prompt, text, score, ended in zip(*columns, strict=True):
+            row = {"prompt": prompt.messages[-1].content, "answer": text, "reward": score, "ended": ended}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _last_rollout(data: Any) -> str:
