@@ -198,7 +198,9 @@ def _at_rest(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _put_back(moving: Moving, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> None:
-    if {name: tuple(p.shape) for name, p in moving.parameters.items()} != {n: tuple(t.shape) for n, t in weights.items()}:
+    if {name: tuple(p.shape) for name, p in moving.parameters.items()} != {
+        n: tuple(t.shape) for n, t in weights.items()
+    }:
         raise SmidgenError(
             "expected a checkpoint of the weights that are trained, got one with other names or shapes; "
             "give the model that the training started from, or another folder."

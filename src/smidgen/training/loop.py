@@ -68,8 +68,8 @@ class Evaluation:
     """What is measured while a training runs.
 
     Attributes:
-        measure: Called with the model as an objective gets it, without gradients; its numbers join the step's row. Where
-            several processes train, each calls it.
+        measure: Called with the model as an objective gets it, without gradients; its numbers join the step's row.
+            Where several processes train, each calls it.
         every_steps: Optimiser steps from one to the next; there is one after the last step too.
 
     Raises:
@@ -259,10 +259,12 @@ def _step(
     if on_step:
         on_step(optimizer, moving.step)
     optimizer.zero_grad(set_to_none=True)
-    idx = [part.idx for part in parts if part.weight and isinstance(getattr(part, "idx", None), Tensor)]
+    known = [getattr(part, "idx", None) for part in parts if part.weight]
     # Scaled losses find their scale by gradients that overflow; such steps are left out, not failed.
     checked = None if scaler.is_enabled() else norm
-    moving.record.add(moving.step, torch.stack(losses).sum(), checked, idx, examples, tokens)
+    moving.record.add(
+        moving.step, torch.stack(losses).sum(), checked, [i for i in known if i is not None], examples, tokens
+    )
 
 
 def _log(runner: nn.Module, moving: Moving, steps: int, log_every: int, around: Around) -> None:

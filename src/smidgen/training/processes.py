@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -109,7 +110,7 @@ def _sharded(model: nn.Module) -> nn.Module:
     runner = copy.deepcopy(model, {id(p): p for p in model.parameters()})
     layers = {name for m in runner.modules() for name in getattr(m, "_no_split_modules", None) or ()}
     device = next(runner.parameters()).device
-    mesh = dist.init_device_mesh(device.type, (dist.get_world_size(),))
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for module in list(runner.modules()):
         if type(module).__name__ in layers:
             fully_shard(module, mesh=mesh)
