@@ -30,7 +30,8 @@ def run(
     def call(*argv: object) -> tuple[int, str, str]:
         words = [word for flag, value in (GIVEN | QUICK).items() if flag not in argv for word in (flag, value)]
         code = main(["train", "ppo", *map(str, (*words, *argv))])
-        return code, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        return code, out, err
 
     return call
 

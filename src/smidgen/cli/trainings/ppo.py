@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from smidgen.cli.flags import SETTINGS, DryRun, Model, Out, Seed, TemplateName
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.train_run import Job, OnLog, train_into
+from smidgen.cli.train_run import DEFAULT_UPKEEP, Job, UpkeepFlags, train_into
 from smidgen.data.checks import Quarantined
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
@@ -28,9 +28,11 @@ from smidgen.pairs import messages_from
 from smidgen.report.ppo_figure import ppo_png
 from smidgen.runs import atomic_write
 from smidgen.settings import parse_spec
-from smidgen.training.loop import Recipe, TrainingLog
+from smidgen.training.loop import Around, Recipe, TrainingLog
 from smidgen.training.ppo import train_ppo
 from smidgen.training.ppo_settings import PPOSettings
+from smidgen.training.processes import is_first
+from smidgen.training.record import OnLog
 from smidgen.training.rollouts import Prompt, Rollout
 
 DEFAULT_RECIPE = Recipe()
@@ -62,6 +64,7 @@ def ppo(
     template: TemplateName = "plain",
     ppo: Annotated[PPOSettings, SETTINGS] = DEFAULT_PPO,
     recipe: Annotated[Recipe, SETTINGS] = DEFAULT_RECIPE,
+    upkeep: UpkeepFlags = DEFAULT_UPKEEP,
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> Outcome:
@@ -79,12 +82,14 @@ def ppo(
         asked, quarantine = read_prompts(lm, prompts, template, ppo.max_new_tokens)
 
         def run(*, on_log: OnLog) -> TrainingLog:
+            around: Around = {**upkeep.around(out), "on_log": on_log}
+            keep = partial(write_answers, out / "answers") if is_first() else None
             log = train_ppo(
                 lm, asked, scores,
-                settings=ppo, recipe=recipe, seed=seed, value_head=value_head,
-                on_log=on_log, on_rollout=partial(write_answers, out / "answers"),
+                settings=ppo, recipe=recipe, seed=seed, value_head=value_head, on_rollout=keep, **around,
             )  # fmt: skip
-            ppo_png(log.rows, out / "kl.png", kl_target=ppo.kl_target)
+            if is_first():
+                ppo_png(log.rows, out / "kl.png", kl_target=ppo.kl_target)
             return log
 
         return Job(lm, ppo.examples(len(asked)), sum(len(p.tokens) for p in asked), run, quarantine)
