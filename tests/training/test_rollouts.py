@@ -30,7 +30,7 @@ def rolled(tiny: LanguageModel) -> Callable[..., Rollout]:
     tiny.model.generation_config.eos_token_id = list(range(20))
     scorer = AnswerLogps(tiny.model, "packed")
 
-    def call(reward: Reward = letters, **settings: int) -> Rollout:
+    def call(reward: Reward = letters, **settings: int | str) -> Rollout:
         chosen = {"max_new_tokens": 10, "seed": 3, **settings}
         return roll_out(tiny, ValuedAnswers(scorer), scorer, reward, PROMPTS, layout="packed", **chosen)  # pyright: ignore
 
@@ -52,7 +52,8 @@ def test_every_token_is_scored_by_the_engine(tiny: LanguageModel, rolled: Callab
         assert not found.policy[i, n:].any()
         # What ends an answer is a token that was learned from, and no part of what the reward reads.
         assert (answer[-1] in end_ids(tiny)) == bool(found.ended[i])
-        assert found.texts[i] == str(tiny.tokenizer.decode(list(completion.tokens), skip_special_tokens=True)).strip()
+        text = str(tiny.tokenizer.decode(list(completion.tokens), skip_special_tokens=True))
+        assert found.texts[i] == text.removeprefix(" ")
     assert found.scores.tolist() == [float(len(text)) for text in found.texts]
     assert not found.policy.requires_grad
 
@@ -72,6 +73,12 @@ def test_checkpointed_layers_change_nothing_and_stay_in_training_mode(
         assert rolled().answers == plain.answers
         assert tiny.model.training
     assert not tiny.model.training
+
+
+def test_the_reward_reads_what_was_said_and_nothing_of_the_template(rolled: Callable[..., Rollout]) -> None:
+    said = rolled(lead="").texts
+    assert rolled(lead=said[0][:3]).texts[0] == said[0][3:]
+    assert rolled(lead="no such thing").texts == said
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def train_ppo(
     recipe: Recipe,
     seed: int,
     value_head: Tensor | None = None,
+    lead: str = " ",
     layout: Layout | None = None,
     on_rollout: Callable[[int, Rollout], None] | None = None,
     **around: Unpack[Around],
@@ -169,6 +170,7 @@ def train_ppo(
         seed: Decides the order of prompts and answers, and what is sampled.
         value_head: Where the value head starts, [width], such as a reward model's; zeros where None or of another
             width.
+        lead: What the template writes between prompt and answer, which is no part of what the reward reads.
         on_rollout: Called with every rollout and its number, from 0, before it is learned from.
 
     Raises:
@@ -196,7 +198,7 @@ def train_ppo(
             rollout = roll_out(
                 lm, policy, reference, reward, asked,
                 layout=layout, max_new_tokens=settings.max_new_tokens, seed=random_key(f"{seed}/answers", number),
-                dtype=recipe.dtype, batch_tokens=recipe.micro_batch_tokens,
+                lead=lead, dtype=recipe.dtype, batch_tokens=recipe.micro_batch_tokens,
             )  # fmt: skip
             if on_rollout:
                 on_rollout(number, rollout)

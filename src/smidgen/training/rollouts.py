@@ -73,6 +73,7 @@ def roll_out(
     layout: Layout,
     max_new_tokens: int,
     seed: int,
+    lead: str = " ",
     dtype: str = "float32",
     batch_tokens: int = 16384,
 ) -> Rollout:
@@ -84,6 +85,7 @@ def roll_out(
         reward: Scores prompts and answer texts.
         layout: Of the batches that policy and reference take.
         seed: Of the sampling; an answer's luck follows from it and from the prompt's position.
+        lead: What the template writes between prompt and answer, which is no part of what the reward reads.
         dtype: Of the computation.
         batch_tokens: Tokens scored at once.
 
@@ -97,7 +99,7 @@ def roll_out(
     lm.model.train(training)
     written = [completion for (completion,) in completions]
     answers = tuple(c.tokens if c.end is None else (*c.tokens, c.end) for c in written)
-    texts = tuple(_text(lm, completion) for completion in written)
+    texts = tuple(_text(lm, completion).removeprefix(lead) for completion in written)
     scores = scored(reward, [p.messages for p in prompts], texts)
     columns = _looked_at(policy, reference, prompts, answers, layout, dtype, batch_tokens)
     return Rollout(
@@ -159,5 +161,4 @@ def _looked_at(
 
 def _text(lm: LanguageModel, completion: Completion) -> str:
     text = lm.tokenizer.decode(list(completion.tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    # The space that opens an answer belongs to the template, not to what was said.
-    return (text if isinstance(text, str) else "".join(text)).strip()
+    return text if isinstance(text, str) else "".join(text)

@@ -31,7 +31,7 @@ from smidgen.settings import parse_spec
 from smidgen.training.loop import Around, Recipe, TrainingLog
 from smidgen.training.ppo import train_ppo
 from smidgen.training.ppo_settings import PPOSettings
-from smidgen.training.processes import is_first
+from smidgen.training.processes import is_first, own_device
 from smidgen.training.record import OnLog
 from smidgen.training.rollouts import Prompt, Rollout
 
@@ -82,11 +82,14 @@ def ppo(
         asked, quarantine = read_prompts(lm, prompts, template, ppo.max_new_tokens)
 
         def run(*, on_log: OnLog) -> TrainingLog:
+            # What the template writes before any answer.
+            lead = load_template(template, lm.tokenizer).response(messages_from("a", "assistant")).partition("a")[0]
             around: Around = {**upkeep.around(out), "on_log": on_log}
             keep = partial(write_answers, out / "answers") if is_first() else None
             log = train_ppo(
                 lm, asked, scores,
-                settings=ppo, recipe=recipe, seed=seed, value_head=value_head, on_rollout=keep, **around,
+                settings=ppo, recipe=recipe, seed=seed,
+                value_head=value_head, lead=lead, on_rollout=keep, **around,
             )  # fmt: skip
             if is_first():
                 ppo_png(log.rows, out / "kl.png", kl_target=ppo.kl_target)
@@ -114,6 +117,7 @@ def load_reward(reward: str, template: str) -> tuple[Reward, Tensor | None]:
             f"such as owner/model, or one of: {', '.join(reward_rule.names())}."
         )
     rm = load_reward_model(reward)
+    rm.lm.model.to(own_device(rm.lm.device))  # pyright: ignore[reportArgumentType]
     # Whatever the architecture calls its head, it is the layer that gives the one number.
     heads = [m for m in rm.lm.model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
     return as_reward(rm, load_template(template, rm.lm.tokenizer)), heads[-1].weight[0].detach() if heads else None
