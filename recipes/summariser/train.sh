@@ -21,7 +21,7 @@ if [ "$1" = --smoke ]; then
   smidgen train sft --text "$out/posts/reading.txt" --shape nano --vocabulary 600 --positions 128 --out "$out/base" \
     --learning-rate 3e-3 --batch-size 16 --epochs 12
   supervised="--learning-rate 1e-3 --epochs 2" judged="--learning-rate 5e-4 --epochs 1"
-  rewarded="--learning-rate 2e-4 --rollout-size 64 --batch-size 16 --steps 96 --max-new-tokens 24"
+  rewarded="--learning-rate 1e-4 --rollout-size 64 --batch-size 16 --steps 160 --max-new-tokens 24"
 else
   # The course's five posts, as a prompt file, each ending in "TL;DR:".
   out=$1 base=EleutherAI/gpt-j-6b pairs=CarperAI/openai_summarize_comparisons posts=${POSTS:?set POSTS to a prompt file}
@@ -39,7 +39,7 @@ smidgen train reward --pairs "$data" --template verbatim --model "$out/sft/model
 
 # Be rewarded for what is preferred, and pay for every nat away from the supervised model.
 smidgen train ppo --prompts "$data" --template verbatim --model "$out/sft/model" --reward "$out/reward/model" \
-  --out "$out/ppo" --set weight_decay=0 $rewarded
+  --out "$out/ppo" --normalise-scores --kl-coef 0.2 --set weight_decay=0 $rewarded
 
 for stage in sft ppo; do
   "$python" "$here/summarise.py" --model "$out/$stage/model" --posts "$posts" --out "$out/summaries_$stage.txt"

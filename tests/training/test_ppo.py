@@ -89,8 +89,28 @@ def test_an_answer_that_does_not_end_is_worth_less(tiny: LanguageModel) -> None:
     _, free = advantages_of(rollout, plain, kl_coef=0.1)
     _, penalised = advantages_of(rollout, replace(plain, missing_end_penalty=2.0), kl_coef=0.1)
     torch.testing.assert_close((free - penalised)[rollout.mask], torch.full((int(rollout.mask.sum()),), 2.0))
-    assert measures(rollout, free)["reward"] == rollout.scores.mean()
+    assert measures(rollout, free)["reward"] == float(rollout.scores.mean())
     assert measures(rollout, free)["ended"] == 0
+
+
+def test_normalised_scores_are_measured_from_where_the_model_starts(tiny: LanguageModel) -> None:
+    rollout = replace(rollout_of(tiny, ValuedAnswers(AnswerLogps(tiny.model, "packed"))), ended=torch.ones(6).bool())
+    settings = replace(SMALL, whiten_rewards=False, lam=1.0, kl_coef=0.0)
+    moved = replace(rollout, scores=7 + 3 * rollout.scores)
+
+    def scores_of(given: Rollout, first: dict[str, float] | None = None, **changed: bool) -> torch.Tensor:
+        """Without discount, KL and values, the return at the first token is the score."""
+        return advantages_of(given, replace(settings, **changed), kl_coef=0.0, first=first)[1][:, 0]  # pyright: ignore
+
+    found = scores_of(moved, normalise_scores=True)
+    torch.testing.assert_close(found, scores_of(rollout, normalise_scores=True))
+    assert float(found.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(found.std()) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(scores_of(moved), moved.scores)
+    first = {"reward": 5.0, "reward_standard_error": 2 / 6**0.5}
+    torch.testing.assert_close(scores_of(moved, first, normalise_scores=True), (moved.scores - 5) / 2)
+    alike = replace(rollout, scores=torch.full((6,), 3.0))
+    assert not scores_of(alike, normalise_scores=True).any()
 
 
 def test_rows_say_what_happened_once_a_rollout(tiny: LanguageModel) -> None:
@@ -126,7 +146,7 @@ def test_the_seed_decides_everything(tiny: LanguageModel) -> None:
 
 
 def test_killed_and_resumed_equals_never_killed(tiny: LanguageModel, tmp_path: Path) -> None:
-    recipe, settings = replace(RECIPE, steps=12), replace(SMALL, kl_gain=0.7)
+    recipe, settings = replace(RECIPE, steps=12), replace(SMALL, kl_gain=0.7, normalise_scores=True)
     keep = Keep(folder=tmp_path, every_steps=1, most=9)
 
     def run(stop_at: int | None = None) -> tuple[LanguageModel, list[dict[str, float]]]:

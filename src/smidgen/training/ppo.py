@@ -115,9 +115,19 @@ def ppo_objective(settings: PPOSettings, diary: Diary) -> Objective:
     return objective
 
 
-def advantages_of(rollout: Rollout, settings: PPOSettings, *, kl_coef: float) -> tuple[Tensor, Tensor]:
-    """Whitened advantages, and returns, of a rollout's tokens, [answers, tokens]."""
-    scores = rollout.scores - settings.missing_end_penalty * ~rollout.ended
+def advantages_of(
+    rollout: Rollout, settings: PPOSettings, *, kl_coef: float, first: Mapping[str, float] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Whitened advantages, and returns, of a rollout's tokens, [answers, tokens].
+
+    Args:
+        first: `measures` of the run's first rollout, by which scores are normalised; None for this one.
+    """
+    scores = rollout.scores
+    if settings.normalise_scores:
+        mean, error = (first["reward"], first["reward_standard_error"]) if first else _spread_of(scores)
+        scores = (scores - mean) / max(error * math.sqrt(len(scores)), 1e-6)
+    scores = scores - settings.missing_end_penalty * ~rollout.ended
     rewards = token_rewards(rollout.policy, rollout.ref, rollout.mask, scores, kl_coef=kl_coef)
     if settings.whiten_rewards:
         rewards = whiten(rewards, rollout.mask, shift_mean=False)
@@ -125,16 +135,21 @@ def advantages_of(rollout: Rollout, settings: PPOSettings, *, kl_coef: float) ->
     return whiten(advantages, rollout.mask, shift_mean=True), returns
 
 
-def measures(rollout: Rollout, returns: Tensor) -> dict[str, Tensor]:
+def _spread_of(scores: Tensor) -> tuple[float, float]:
+    """Mean, and its standard error, 0 for a single score."""
+    return float(scores.mean()), float(scores.std()) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
+
+
+def measures(rollout: Rollout, returns: Tensor) -> dict[str, Tensor | float]:
     """What the log says of a rollout: scores as the reward gave them, KL and lengths as means over answers.
 
     Entropy is a mean over tokens, estimated by −log π of what was sampled.
     """
-    scores, mask = rollout.scores, rollout.mask
+    mask, (reward, standard_error) = rollout.mask, _spread_of(rollout.scores)
     kl = {name: kl_tokens(rollout.policy, rollout.ref, estimator=name).sum(-1).mean() for name in ("k1", "k3")}
     return {
-        "reward": scores.mean(),
-        "reward_standard_error": scores.std() / math.sqrt(len(scores)) if len(scores) > 1 else scores.new_tensor(0.0),
+        "reward": reward,
+        "reward_standard_error": standard_error,
         "kl": kl["k1"],
         "kl_k3": kl["k3"],
         "entropy": masked_mean(-rollout.policy, mask),
@@ -210,7 +225,8 @@ def train_ppo(
             for step in range(start, steps, per_rollout):
                 number, kl_coef = step // per_rollout, next_kl_coef(diary.rows, settings)
                 rollout = answer([prompts[i] for i in _asked(len(prompts), number, size, seed)], number)
-                advantages, returns = advantages_of(rollout, settings, kl_coef=kl_coef)
+                first = diary.rows[0] if diary.rows else None
+                advantages, returns = advantages_of(rollout, settings, kl_coef=kl_coef, first=first)
                 diary.note({**measures(rollout, returns), "kl_coef": kl_coef})
                 now, key = min(per_rollout, steps - step), random_key(f"{seed}/steps", number)
                 yield from _minibatches(rollout, advantages, returns, layout, recipe, now, key)

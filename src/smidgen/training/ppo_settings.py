@@ -25,8 +25,10 @@ class PPOSettings:
         value_coef: Weight of the value loss.
         gamma: Discount of later rewards.
         lam: λ of the generalised advantage estimates.
+        normalise_scores: Shift and scale scores so that the first rollout, of the model as it starts, has mean 0
+            and variance 1: for reward models, whose zero and unit mean nothing.
         whiten_rewards: Scale token rewards to variance 1, in each rollout.
-        missing_end_penalty: Taken off the score of an answer that has not ended in time.
+        missing_end_penalty: Taken off the score, normalised or not, of an answer that has not ended in time.
         rollout_size: Answers sampled before the policy moves.
         rollout_epochs: Passes over them.
         max_new_tokens: Longest answer.
@@ -43,6 +45,7 @@ class PPOSettings:
     value_coef: float = 0.1
     gamma: float = 1.0
     lam: float = 0.95
+    normalise_scores: bool = False
     whiten_rewards: bool = True
     missing_end_penalty: float = 1.0
     rollout_size: int = 64
