@@ -19,7 +19,7 @@ LEVELS = [
     {"web"},
     {"report"},
     {"study"},
-    {"selection", "synthesis"},
+    {"selection", "synthesis", "trainers"},
     {"evaluation"},
     {"training"},
     {"models"},

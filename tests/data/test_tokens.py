@@ -172,3 +172,18 @@ def test_scores_come_from_the_columns_of_that_name(tokenizer, column, score):
         assert (encoded.chosen_score, encoded.rejected_score) == (score, 2.0)
     (without,), _ = encode_pairs([pair(score=1)], PLAIN, tokenizer)
     assert (without.chosen_score, without.rejected_score) == (None, None)
+
+
+def test_weights_and_groups_come_from_the_columns_of_that_name(tokenizer):
+    metas = [
+        {"weight": "0.5", "group": "nurses"},
+        {"weight": 2, "group": "cooks"},
+        {"weight": 1, "group": "nurses"},
+        {},
+    ]
+    pairs = [plain_pair(i, "Hi", f"Hello {i}.", "Go away.", meta=meta) for i, meta in enumerate(metas)]
+    encoded, _ = encode_pairs(pairs, PLAIN, tokenizer)
+    assert [pair.weight for pair in encoded] == [0.5, 2.0, 1.0, None]
+    assert [pair.group for pair in encoded] == [1, 0, 1, None]
+    backwards, _ = encode_pairs(pairs[::-1], PLAIN, tokenizer)
+    assert [pair.group for pair in backwards] == [None, 1, 0, 1]

@@ -1,5 +1,6 @@
 """Loading is safe, and what is saved loads as the same model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,15 @@ import torch
 from transformers.activations import NewGELUActivation
 
 from smidgen.errors import SmidgenError, UsageError
-from smidgen.models.load import LanguageModel, computing_dtype, language_model, load_language_model, save_language_model
+from smidgen.models.load import (
+    LanguageModel,
+    check_same_tokens,
+    computing_dtype,
+    language_model,
+    load_language_model,
+    save_language_model,
+)
+from smidgen.training.sft import new_language_model
 
 
 def test_saved_and_loaded_is_the_same_model(tiny: LanguageModel, tmp_path: Path) -> None:
@@ -55,3 +64,15 @@ def test_the_type_to_compute_in() -> None:
     assert computing_dtype("float16", cpu) == "float16"
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     assert computing_dtype("auto", cpu) == ("bfloat16" if native else "float32")
+
+
+def test_a_reference_that_reads_tokens_differently_is_refused(tiny: LanguageModel) -> None:
+    check_same_tokens(tiny, tiny)
+    other = new_language_model(["quite other words than those"] * 9, shape="nano", vocabulary=300, positions=32)
+    with pytest.raises(UsageError, match=r"the policy's tokenizer, got [0-9]+ tokens against [0-9]+; .* is [0-9N]"):
+        check_same_tokens(tiny, other)
+    smaller = replace(tiny, model=other.model)
+    with pytest.raises(
+        UsageError, match=r"expected embeddings for all [0-9]+ tokens .* and [0-9]+\. Give"
+    ):
+        check_same_tokens(tiny, smaller)

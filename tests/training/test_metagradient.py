@@ -92,13 +92,15 @@ def test_it_equals_finite_differences(tiny: LanguageModel, recipe: Recipe, monke
     assert np.abs(exact.per_draw).max() > 1e-4
 
 
-def test_the_run_is_the_loops_own(tiny: LanguageModel) -> None:
+@pytest.mark.parametrize("weights", [False, True])
+def test_the_run_is_the_loops_own(tiny: LanguageModel, weights: bool) -> None:
     """Members alone decide what comes out: what train_preference would make, in float64, up to the smoothing.
 
     Compared by log-probabilities: a key's bias has no gradient but rounding, which Adam blows up to whole steps.
     """
     lm = double(tiny)
-    prompts, answers = [p.prompt for p in pairs()], [(p.chosen, p.rejected) for p in pairs()]
+    given = [replace(p, weight=0.2 + p.idx / 20) if weights else p for p in pairs()]
+    prompts, answers = [p.prompt for p in given], [(p.chosen, p.rejected) for p in given]
     ends: list[np.ndarray] = []
 
     def keep(trained: LanguageModel) -> tuple[float, Tensor]:
@@ -107,10 +109,10 @@ def test_the_run_is_the_loops_own(tiny: LanguageModel) -> None:
 
     start = flat(score_answers(lm, prompts, answers))
     metagradients(
-        lm, pairs(), reference(6), keep, members=MEMBERS, recipe=RECIPE, seed=1, smoothing=1e-20, layout="packed"
+        lm, given, reference(6), keep, members=MEMBERS, recipe=RECIPE, seed=1, smoothing=1e-20, layout="packed"
     )
     train_preference(
-        lm, [pairs()[i] for i in MEMBERS], [reference(6)[i] for i in MEMBERS], recipe=RECIPE, seed=1, layout="packed"
+        lm, [given[i] for i in MEMBERS], [reference(6)[i] for i in MEMBERS], recipe=RECIPE, seed=1, layout="packed"
     )
     np.testing.assert_allclose(ends[0], flat(score_answers(lm, prompts, answers)), atol=1e-5)
     assert np.abs(ends[0] - start).max() > 0.1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.multiprocessing.spawn import spawn
+from torch.nn.utils import parameters_to_vector
 
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import InvalidData, UsageError
@@ -302,3 +303,64 @@ def test_a_loss_of_the_policy_alone_trains_without_a_reference(tiny: LanguageMod
     assert last < 0.5 * first
     with pytest.raises(ValueError, match="expected reference"):
         train_preference(tiny, pairs, None, objective="dpo", recipe=recipe, seed=0)
+
+
+# Weights and groups, from the pairs to the loss.
+
+
+def test_weights_and_groups_reach_the_loss_beside_their_pairs(tiny: LanguageModel) -> None:
+    pairs = [replace(pair, weight=0.5 * pair.idx, group=pair.idx % 2) for pair in made_pairs(4)]
+    logps = pair_logps(AnswerLogps(tiny.model, "packed"), collate_pairs(pairs, None, layout="packed"))
+    assert logps.weight is not None
+    assert logps.group is not None
+    assert logps.weight.tolist() == [0.0, 0.5, 1.0, 1.5]
+    assert logps.group.tolist() == [0, 1, 0, 1]
+
+
+def trained_weights(lm: LanguageModel, pairs: list[EncodedPair], recipe: Recipe) -> dict[str, torch.Tensor]:
+    start = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    train_preference(lm, pairs, None, objective="simpo", recipe=recipe, seed=0)
+    found = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    lm.model.load_state_dict(start)
+    return found
+
+
+def test_a_pair_of_weight_two_is_a_pair_given_twice(tiny: LanguageModel) -> None:
+    """As a gradient of the sum over pairs; the objective divides by their number."""
+    pairs = made_pairs(4)
+
+    def gradient_of_sum(pairs: list[EncodedPair]) -> torch.Tensor:
+        terms = preference_objective(loss.bind("simpo"))(
+            AnswerLogps(tiny.model, "packed"), collate_pairs(pairs, None, layout="packed")
+        )
+        return len(pairs) * parameters_to_vector(torch.autograd.grad(terms.loss, list(tiny.model.parameters())))
+
+    weighted = gradient_of_sum([replace(pair, weight=2.0 if pair.idx == 1 else 1.0) for pair in pairs])
+    assert torch.allclose(weighted, gradient_of_sum([*pairs, replace(pairs[1], idx=4)]), atol=1e-5)
+    assert not torch.allclose(weighted, gradient_of_sum(pairs), atol=1e-2)
+
+
+def test_weights_of_one_change_nothing_and_pairs_of_weight_zero_teach_nothing(tiny: LanguageModel) -> None:
+    recipe = Recipe(learning_rate=1e-3, steps=3, batch_size=4)
+    pairs = made_pairs(8)
+    plain = trained_weights(tiny, pairs, recipe)
+    ones = trained_weights(tiny, [replace(pair, weight=1.0) for pair in pairs], recipe)
+    assert all(torch.equal(plain[name], ones[name]) for name in plain)
+    silent = [replace(pair, weight=0.0 if pair.idx < 4 else 1.0) for pair in pairs]
+    flipped = [replace(p, chosen=p.rejected, rejected=p.chosen) if p.idx < 4 else p for p in silent]
+    one, other = trained_weights(tiny, silent, recipe), trained_weights(tiny, flipped, recipe)
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, None, 1.0], r"1 of 3 pairs have none or a negative one \(idx 1\)"),
+        ([1.0, 2.0, -1.0], r"1 of 3 pairs have none or a negative one \(idx 2\)"),
+        ([0.0, 0.0, 0.0], "got 0 for all 3"),
+    ],
+)
+def test_weights_that_cannot_be_meant_are_named_before_training(weights: list[float | None], message: str) -> None:
+    pairs = [replace(pair, weight=weight) for pair, weight in zip(made_pairs(3), weights, strict=True)]
+    with pytest.raises(InvalidData, match=message):
+        check_objective("dpo", pairs)

@@ -52,7 +52,7 @@ class TooManyBadRows(InvalidData):
 
 
 def prepare_pairs(
-    sources: Source | Sequence[Source],
+    sources: Source | Sequence[Source] | Loaded,
     *,
     max_bad_fraction: float = 0.5,
     split: str = "train",
@@ -64,7 +64,7 @@ def prepare_pairs(
     """Load pairs, leave out what cannot be trained on, and say what and why.
 
     Args:
-        sources: See `sources.load_rows`.
+        sources: See `sources.load_rows`; or what `sources.rows_in_memory` made of rows.
         max_bad_fraction: Share of rows, over-long ones not counted, above which the data is refused.
         split: Of hub datasets.
         template: A template or its name; used only with a tokenizer.
@@ -79,7 +79,7 @@ def prepare_pairs(
     """
     if not 0 <= max_bad_fraction <= 1:
         raise UsageError(f"expected max_bad_fraction from 0 to 1, got {max_bad_fraction}; 0.5 allows half the rows.")
-    loaded = load_rows(sources, split=split)
+    loaded = sources if isinstance(sources, Loaded) else load_rows(sources, split=split)
     pairs, quarantine, places = _check(loaded)
     encoded: list[EncodedPair] = []
     n_cut = 0

@@ -6,7 +6,7 @@ A row's `idx` is its position in everything loaded, bad rows counted, so that it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,26 @@ def load_rows(sources: Source | Sequence[Source], *, split: str = "train") -> Lo
         UsageError: A source that is not there or not known.
         InvalidData: A source that is empty, unreadable or without the columns needed.
     """
-    parts = [part for source in _as_list(sources) for part in _parts(source, split)]
+    return _read([part for source in _as_list(sources) for part in _parts(source, split)])
+
+
+def rows_in_memory(rows: Iterable[Mapping[str, Any]], *, name: str = "rows") -> Loaded:
+    """Rows that are there already, such as a list of dicts or a `datasets.Dataset`.
+
+    Raises:
+        InvalidData: No rows.
+    """
+    loaded = _read([(name, name, ((i, _own_values(row)) for i, row in enumerate(rows, start=1)))])
+    if not loaded.n_rows:
+        raise InvalidData(f"{name}: expected at least one row, got none; look at how the dataset was made.")
+    return loaded
+
+
+def _own_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: as_json(value) for column, value in row.items()}
+
+
+def _read(parts: list[Part]) -> Loaded:
     rows: list[RawRow] = []
     bad: list[tuple[Quarantined, int]] = []
     n_rows = 0
@@ -213,6 +232,6 @@ def _hub_records(hub: HubName) -> Iterator[Record]:
             "or download it and give its folder."
         ) from error
     for row, columns in enumerate(dataset, start=1):
-        yield row, {name: as_json(value) for name, value in dict(columns).items()}
+        yield row, _own_values(dict(columns))
     if not len(dataset):  # type: ignore[arg-type]
         raise InvalidData(f"{hub.path}: expected rows in split {hub.split!r}, got none; give another split.")

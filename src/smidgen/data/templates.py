@@ -47,7 +47,7 @@ def load_template(name: str, tokenizer: Any = None) -> Template:
     """The template of this name.
 
     Args:
-        name: "plain", "hh" or "chat".
+        name: "plain", "hh", "verbatim" or "chat".
         tokenizer: Needed for "chat", whose text is the tokenizer's own.
 
     Raises:
@@ -87,6 +87,18 @@ def hh(tokenizer: Any = None) -> Template:
 
 
 @templates
+def verbatim(tokenizer: Any = None) -> Template:
+    """The texts as they stand, for data that was put into a template before: one turn, and the answer after it."""
+    return Template(
+        name="verbatim",
+        prompt=_answer,
+        response=_answer,
+        joins_cleanly=False,
+        boundary="where the prompt ends is the data's business; prompt and response are always tokenised apart",
+    )
+
+
+@templates
 def chat(tokenizer: Any = None) -> Template:
     """The tokenizer's own chat template."""
     if not getattr(tokenizer, "chat_template", None):
@@ -113,8 +125,12 @@ def chat(tokenizer: Any = None) -> Template:
 
 
 def _answer(messages: Messages) -> str:
-    (message,) = messages
-    return message.content
+    if len(messages) != 1:
+        raise UsageError(
+            f"expected one turn, got {len(messages)}: {', '.join(m.role for m in messages)}. Take --template hh, plain "
+            "or chat, which know how to part turns."
+        )
+    return messages[0].content
 
 
 def _render(tokenizer: Any, messages: Messages, *, add_generation_prompt: bool = False) -> str:

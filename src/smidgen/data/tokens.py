@@ -22,6 +22,9 @@ class EncodedPair:
     Attributes:
         chosen_score: An external reward of the chosen answer, from the data's column of this name; None without one.
         rejected_score: The same of the rejected answer.
+        weight: How many times the pair's loss counts, from the column `weight`; None without one.
+        group: Who prefers so, or what about, from the column `group`, as a number from 0: the groups of the pairs
+            encoded together, in the order of their names. None without one.
     """
 
     idx: int
@@ -30,6 +33,8 @@ class EncodedPair:
     rejected: TokenIds
     chosen_score: float | None = field(default=None, kw_only=True)
     rejected_score: float | None = field(default=None, kw_only=True)
+    weight: float | None = field(default=None, kw_only=True)
+    group: int | None = field(default=None, kw_only=True)
 
 
 def encode_pairs(
@@ -63,11 +68,13 @@ def encode_pairs(
     chosen = _tokenise([template.response(p.chosen) for p in pairs], template, tokenizer)
     rejected = _tokenise([template.response(p.rejected) for p in pairs], template, tokenizer)
 
+    group_of = {name: code for code, name in enumerate(sorted({_name(p.meta.get("group")) for p in pairs} - {""}))}
     encoded: list[EncodedPair] = []
     quarantined: list[Quarantined] = []
     for pair, prompt, *answers in zip(pairs, prompts, chosen, rejected, strict=True):
-        scores = {name: _score(pair.meta.get(name)) for name in ("chosen_score", "rejected_score")}
-        whole = EncodedPair(pair.idx, prompt, (*answers[0], eos), (*answers[1], eos), **scores)
+        numbers = {name: _number(pair.meta.get(name)) for name in ("chosen_score", "rejected_score", "weight")}
+        group = group_of.get(_name(pair.meta.get("group")))
+        whole = EncodedPair(pair.idx, prompt, (*answers[0], eos), (*answers[1], eos), group=group, **numbers)
         long = max_length is None or _longest(whole) > max_length
         cut = whole
         if long and answer_head is not None:
@@ -166,8 +173,13 @@ def _opening(tokenizer: Any) -> TokenIds:
     return tuple(with_special[:length])
 
 
-def _score(value: Scalar) -> float | None:
-    """A finite number, also from a table's text cell; None for anything else, which a loss that needs it refuses."""
+def _name(value: Scalar) -> str:
+    """A group's name as text; empty where there is none."""
+    return "" if value is None else str(value)
+
+
+def _number(value: Scalar) -> float | None:
+    """A finite number, also from a table's text cell; None for anything else, which whoever needs it refuses."""
     try:
         number = float("" if value is None else value)
     except (ValueError, OverflowError):

@@ -121,6 +121,24 @@ def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
     return LanguageModel(model.eval(), tokenizer, fingerprint(model))
 
 
+def check_same_tokens(policy: LanguageModel, reference: LanguageModel) -> None:
+    """UsageError where two models read token ids differently, so that their log-probabilities are of other texts."""
+    mine, theirs = policy.tokenizer.get_vocab(), reference.tokenizer.get_vocab()
+    if mine != theirs:
+        token = min({t for t, i in {*mine.items()} ^ {*theirs.items()}})
+        raise UsageError(
+            f"expected a reference with the policy's tokenizer, got {len(theirs):,} tokens against {len(mine):,}; "
+            f"{token!r} is {mine.get(token)} in the policy's and {theirs.get(token)} in the reference's. "
+            "Give a reference of the same family, best the model that the policy starts from."
+        )
+    sizes = [len(lm.model.get_input_embeddings().weight) for lm in (policy, reference)]  # pyright: ignore
+    if min(sizes) < len(mine):
+        raise UsageError(
+            f"expected embeddings for all {len(mine):,} tokens in policy and reference, got {sizes[0]:,} and "
+            f"{sizes[1]:,}. Give a reference of the same family, best the model that the policy starts from."
+        )
+
+
 @contextmanager
 def checkpointed(model: PreTrainedModel) -> Iterator[None]:
     """Inside, layers keep only their inputs and are computed again in the backward pass."""

@@ -25,7 +25,7 @@ from smidgen.models.rows import Layout
 from smidgen.models.weight_space import at_weights, by_name
 from smidgen.training.loop import Recipe, draw_batches, learning_rate_scale, split_by_tokens
 from smidgen.training.losses import Loss, loss
-from smidgen.training.preference import PairBatch, ReferenceLogps, collate_pairs, pair_logps
+from smidgen.training.preference import PairBatch, ReferenceLogps, collate_pairs, pair_logps, weighted_losses
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
@@ -210,7 +210,7 @@ class _Run:
     def _losses(self, weights: Tensor, positions: Sequence[int]) -> Tensor:
         batch = self._batch(positions)
         policy = functional_logps(self.lm, self.layout, by_name(self.lm.model, weights), batch.rows)
-        return self.objective(pair_logps(lambda rows: policy, batch))
+        return weighted_losses(self.objective, pair_logps(lambda rows: policy, batch))
 
     def _batch(self, positions: Sequence[int]) -> PairBatch:
         reference = None if self.reference is None else [self.reference[i] for i in positions]

@@ -8,9 +8,11 @@ from typing import Unpack
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from smidgen.data.tokens import EncodedPair
+from smidgen.errors import InvalidData
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, PairLogps, TokenLogps, find_layout
 from smidgen.models.reference_store import ReferenceStore
@@ -41,6 +43,8 @@ class PairBatch:
         ref_values: None where the loss needs no reference.
         chosen_score: External rewards of the chosen answers, [pairs]; None where any pair lacks one.
         rejected_score: The same of the rejected answers.
+        pair_weight: How many times each pair's loss counts, [pairs]; None where it is once.
+        group: Of each pair, as `EncodedPair.group`, [pairs]; None where any pair has none.
         idx: Of each pair, [pairs].
     """
 
@@ -49,6 +53,8 @@ class PairBatch:
     weight: float
     chosen_score: Tensor | None = None
     rejected_score: Tensor | None = None
+    pair_weight: Tensor | None = None
+    group: Tensor | None = None
     idx: Tensor | None = None
 
     def __len__(self) -> int:
@@ -88,15 +94,17 @@ def collate_pairs(
 
 
 def _beside(pairs: Sequence[EncodedPair]) -> dict[str, Tensor | None]:
-    """What a loss may take besides log-probabilities."""
+    """What a loss may take besides log-probabilities; None for what any of the pairs lacks."""
 
-    def scores(values: Sequence[float | None]) -> Tensor | None:
+    def column(values: Sequence[float | None]) -> Tensor | None:
         known = [value for value in values if value is not None]
         return torch.tensor(known) if len(known) == len(values) else None
 
     return {
-        "chosen_score": scores([p.chosen_score for p in pairs]),
-        "rejected_score": scores([p.rejected_score for p in pairs]),
+        "chosen_score": column([p.chosen_score for p in pairs]),
+        "rejected_score": column([p.rejected_score for p in pairs]),
+        "pair_weight": column([p.weight for p in pairs]),
+        "group": column([p.group for p in pairs]),
         "idx": torch.tensor([p.idx for p in pairs]),
     }
 
@@ -106,14 +114,35 @@ def check_objective(objective: str | Loss, pairs: Sequence[EncodedPair]) -> None
 
     Raises:
         UsageError: Unknown loss or setting, or one out of range.
-        InvalidData: Scores that the loss needs and the pairs lack, or that it cannot take.
+        InvalidData: Scores that the loss needs and the pairs lack, or that it cannot take; weights that only some pairs
+            have, or negative ones.
     """
     bound, logps = loss.bind(objective), _made_up(pairs)
+    check_weights(pairs)
     try:
         bound(logps)
     except MissingScores as error:
         lacking = torch.tensor([p.chosen_score is None or p.rejected_score is None for p in pairs])
         raise MissingScores(f"{error} Without are {named(logps, lacking)}.") from None
+
+
+def check_weights(pairs: Sequence[EncodedPair]) -> None:
+    """InvalidData where only some pairs have a weight, a weight is negative, or all are 0."""
+    weights = [pair.weight for pair in pairs]
+    if all(weight is None for weight in weights):
+        return
+    bad = [pair.idx for pair, weight in zip(pairs, weights, strict=True) if weight is None or weight < 0]
+    if bad:
+        listed = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
+        raise InvalidData(
+            f"expected a weight of at least 0 for every pair, since the data has a column of weights; {len(bad)} of "
+            f"{len(pairs)} pairs have none or a negative one (idx {listed}). Mend those rows, or rename the column."
+        )
+    if not any(weights):
+        raise InvalidData(
+            f"expected a weight above 0 for some pair, got 0 for all {len(pairs)}; nothing would be learned. "
+            "Mend the column, or rename it."
+        )
 
 
 def needs_reference(objective: str | Loss, pairs: Sequence[EncodedPair]) -> bool:
@@ -128,7 +157,15 @@ def needs_reference(objective: str | Loss, pairs: Sequence[EncodedPair]) -> bool
 def _made_up(pairs: Sequence[EncodedPair]) -> PairLogps:
     """The scores of these pairs beside log-probabilities that are all the same, of one token an answer."""
     alike = TokenLogps(torch.full((len(pairs), 1), -1.0), torch.ones(len(pairs), 1, dtype=torch.bool))
-    return PairLogps(policy_chosen=alike, policy_rejected=alike, ref_chosen=alike, ref_rejected=alike, **_beside(pairs))
+    beside = _beside(pairs)
+    return PairLogps(
+        policy_chosen=alike,
+        policy_rejected=alike,
+        ref_chosen=alike,
+        ref_rejected=alike,
+        weight=beside.pop("pair_weight"),
+        **beside,
+    )
 
 
 def pair_logps(scorer: Callable[[RowBatch], TokenLogps], batch: PairBatch) -> PairLogps:
@@ -146,16 +183,28 @@ def pair_logps(scorer: Callable[[RowBatch], TokenLogps], batch: PairBatch) -> Pa
         ref_rejected=None if reference is None else every_second(reference, 1),
         chosen_score=batch.chosen_score,
         rejected_score=batch.rejected_score,
+        weight=batch.pair_weight,
+        group=batch.group,
         idx=batch.idx,
     )
 
 
+def weighted_losses(loss_function: Callable[[PairLogps], Tensor], logps: PairLogps) -> Float[Tensor, " pairs"]:
+    """A loss's values, each times its pair's weight where the data gives weights."""
+    values = loss_function(logps)
+    return values if logps.weight is None else values * logps.weight
+
+
 def preference_objective(loss_function: Callable[[PairLogps], Tensor]) -> Objective:
-    """Lift a loss on pairs into an objective: the mean over the batch."""
+    """Lift a loss on pairs into an objective: the mean over the batch, of each pair's loss times its weight.
+
+    The sum is divided by the number of pairs, not by their weights, so a pair of weight 2 pulls twice as hard in
+    whichever batch it stands; weights that average 1 leave the learning rate its meaning.
+    """
 
     def objective(scorer: nn.Module, batch: PairBatch) -> LossTerms:
         logps = pair_logps(scorer, batch)
-        return LossTerms(loss_function(logps).mean(), batch.rows.n_tokens)
+        return LossTerms(weighted_losses(loss_function, logps).mean(), batch.rows.n_tokens)
 
     return objective
 

@@ -1,0 +1,18 @@
+"""Trainers under TRL's names, so that moving a script over is a change of import.
+
+They are functions, called as TRL's classes are, and return one kind of `Trainer`; the training is the project's own.
+"""
+
+from smidgen.trainers.configs import CPOConfig, DPOConfig, ORPOConfig
+from smidgen.trainers.preference import CPOTrainer, DPOTrainer, ORPOTrainer
+from smidgen.trainers.trainer import Trainer
+
+__all__ = [
+    "CPOConfig",
+    "CPOTrainer",
+    "DPOConfig",
+    "DPOTrainer",
+    "ORPOConfig",
+    "ORPOTrainer",
+    "Trainer",
+]
