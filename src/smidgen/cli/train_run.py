@@ -95,11 +95,12 @@ def train_into(
     Args:
         arguments: Of the command; `upkeep` among them where it has those flags.
     """
-    if arguments["dry_run"]:
-        return _dry_run(arguments["recipe"], make())
     with joined():
         if not is_first():
             _take_part(make)
+        if arguments["dry_run"]:
+            with _others_wait():
+                return _dry_run(arguments["recipe"], make())
         return _lead(command, arguments, inputs, make)
 
 

@@ -19,7 +19,7 @@ from smidgen.models.logprobs import computing_in
 from smidgen.pairs import random_key
 from smidgen.runs import content_hash
 from smidgen.training.checkpoints import Keep, Keeper, Moving
-from smidgen.training.processes import last_part, own_parameters, spread, whole
+from smidgen.training.processes import last_part, more_passes, own_parameters, spread, whole
 from smidgen.training.recipe import Recipe, learning_rate_scale
 from smidgen.training.record import NotFinite, OnLog, Record, Row, TrainingLog
 
@@ -156,9 +156,14 @@ def step_parts(
     world = dist.get_world_size() if dist.is_initialized() else 1
     mine = examples[dist.get_rank() :: world] if world > 1 else examples
     if not mine:
-        # A process without examples still takes part in the exchange of gradients, with nothing to say.
-        return [replace(collate(examples[:1]), weight=0.0)]  # pyright: ignore[reportArgumentType]
+        # A process without examples still takes part in the exchange of gradients.
+        return [_silent(collate(examples[:1]))]
     return [collate(part) for part in split_by_tokens(mine, lengths, recipe.micro_batch_tokens)]
+
+
+def _silent(part: Part) -> Part:
+    """The same with nothing to say: it counts nothing in the mean."""
+    return replace(part, weight=0.0)  # pyright: ignore[reportArgumentType]
 
 
 def train(
@@ -242,9 +247,12 @@ def _step(
     optimizer, scaler, device = moving.optimizer, moving.scaler, moving.record.device
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate * learning_rate_scale(moving.step, steps, recipe)
+    parts = [*parts, *[_silent(parts[-1])] * more_passes(runner, len(parts), device)]
     losses, examples, tokens = [], 0, 0
-    for part, share in zip(parts, _shares([part.weight for part in parts], device), strict=True):
-        with last_part(runner, part is parts[-1]):
+    for number, (part, share) in enumerate(
+        zip(parts, _shares([p.weight for p in parts], device), strict=True), start=1
+    ):
+        with last_part(runner, number == len(parts)):
             with computing_in(recipe.dtype, device):
                 terms = objective(runner, part)
             scaler.scale(terms.loss * share).backward()

@@ -27,18 +27,18 @@ _PATIENCE = timedelta(hours=24)
 
 def world_size() -> int:
     """How many processes train together."""
-    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes files and talks."""
-    return (dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))) == 0
+    return not dist.is_initialized() or dist.get_rank() == 0
 
 
 @contextmanager
 def joined() -> Iterator[None]:
     """Inside, the processes that one launcher has started (`accelerate launch`, `torchrun`) know each other."""
-    if world_size() == 1 or dist.is_initialized():
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
@@ -133,6 +133,15 @@ def last_part(runner: nn.Module, last: bool) -> Iterator[None]:
         quiet = runner.no_sync()
     with quiet:
         yield
+
+
+def more_passes(runner: nn.Module, n_parts: int, device: torch.device) -> int:
+    """How many passes a step needs beyond its parts: sharded weights are gathered in all processes equally often."""
+    if not isinstance(runner, FSDPModule):
+        return 0
+    most = torch.tensor(n_parts, device=device)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    return int(most) - n_parts
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from smidgen.errors import SmidgenError
-from smidgen.training.processes import from_all, world_size
+from smidgen.training.processes import from_all, is_first, world_size
 
 Row = dict[str, float]
 OnLog = Callable[[Row], None]
@@ -122,6 +122,7 @@ class Record:
         if dist.is_initialized():
             dist.all_reduce(losses)
             dist.all_reduce(counts)
+            losses /= world_size()
         examples, tokens = map(int, counts.tolist())
         return {
             "rows": self.log.rows,
@@ -133,11 +134,11 @@ class Record:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state; of several processes, the first takes over what all of them had counted."""
-        mine = 1 if not dist.is_initialized() or dist.get_rank() == 0 else 0
+        mine = int(is_first())
         dtype = getattr(torch, state["losses"]["dtype"])
         losses = torch.tensor(state["losses"]["values"], dtype=dtype, device=self.device)
         self.log.rows = list(state["rows"])
-        self._losses = list((losses * mine).unbind())
+        self._losses = list((losses * mine * world_size()).unbind())
         self._examples, self._tokens = state["examples"] * mine, state["tokens"] * mine
         self._started = time.perf_counter() - state["seconds"]
 
