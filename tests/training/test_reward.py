@@ -22,7 +22,7 @@ from smidgen.training.reward import (
     RewardPair,
     bradley_terry,
     collate_reward_pairs,
-    heldout_rewards,
+    pair_rewards,
     reward_objective,
     reward_pairs,
     train_reward,
@@ -129,7 +129,7 @@ def test_a_step_in_parts_is_a_step_at_once(rm: RewardModel, encoded: list[Reward
 def test_training_learns_the_preferences(rm: RewardModel, encoded: list[RewardPair]) -> None:
     rows = []
     log = train_reward(rm, encoded, recipe=RECIPE, seed=0, on_log=rows.append)
-    chosen, rejected = heldout_rewards(rm, encoded)
+    chosen, rejected = pair_rewards(rm, encoded)
     assert (chosen > rejected).all()
     assert rows == log.rows
     assert log.rows[-1]["step"] == 12
@@ -137,12 +137,12 @@ def test_training_learns_the_preferences(rm: RewardModel, encoded: list[RewardPa
 
 def test_centring_pulls_the_rewards_to_a_mean_of_0(rm: RewardModel, encoded: list[RewardPair]) -> None:
     with torch.no_grad():
-        before = sum(heldout_rewards(rm, encoded))
+        before = sum(pair_rewards(rm, encoded))
         rm.lm.model.score.weight.mul_(4 / before.mean())  # pyright: ignore
-        before = sum(heldout_rewards(rm, encoded))
+        before = sum(pair_rewards(rm, encoded))
     train_reward(rm, encoded, recipe=RECIPE, seed=0, centring=1.0)
     assert abs(before.mean()) > 3.9
-    assert abs(sum(heldout_rewards(rm, encoded)).mean()) < 1
+    assert abs(sum(pair_rewards(rm, encoded)).mean()) < 1
 
 
 def test_scores_become_margins_and_weights_are_read(rm: RewardModel) -> None:

@@ -78,7 +78,7 @@ class RewardModel:
         """Longest conversation that the model takes, in tokens."""
         return min(self.lm.max_positions, self.lm.tokenizer.model_max_length)
 
-    def encode(self, prompts: Sequence[Messages], answers: Sequence[str], template: Template) -> list[Tokens]:
+    def encode(self, prompts: Sequence[Messages], answers: Sequence[str], template: Template) -> list[tuple[int, ...]]:
         """Token ids of whole conversations, as reward models are given them.
 
         The tokenizer's own chat template writes the conversation with its closing mark and every special token in it;
@@ -99,8 +99,9 @@ class RewardModel:
             verbose=False,
         )["input_ids"]
         eos = None if template.control_tokens else self.lm.tokenizer.eos_token_id
-        end = () if eos is None else (eos,)
-        return [(*row, *end) if tuple(row[-1:]) != end else tuple(row) for row in rows]
+        end: tuple[int, ...] = () if eos is None else (int(eos),)  # pyright: ignore[reportArgumentType]
+        ids: list[tuple[int, ...]] = [tuple(row) for row in rows]
+        return [row if row[-1:] == end else (*row, *end) for row in ids]
 
     def pad(self, rows: Sequence[Tokens]) -> PaddedRows:
         """One batch of rows.
@@ -238,7 +239,7 @@ def new_reward_model(
         UsageError: A negative head_std, or a model with other than one label.
         SmidgenError: No model there, or none with a sequence classifier.
 
-    Source: Huang et al. 2024, arXiv:2403.17031, detail 12 (the head's scale).
+    Source: Huang et al. 2024, arXiv:2403.17031 (the head's scale).
     """
     if head_std is not None and not 0 <= head_std < float("inf"):
         raise UsageError(f"expected head_std of at least 0, got {head_std}; leave it out for 1 / √(width + 1).")

@@ -152,7 +152,7 @@ def reward_pairs(
     return encoded, quarantined
 
 
-def heldout_rewards(
+def pair_rewards(
     rm: RewardModel, pairs: Sequence[RewardPair]
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:
     """Rewards of the chosen and of the rejected answers, float64."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +19,10 @@ from smidgen.data.templates import load_template
 from smidgen.errors import InvalidData, UsageError
 from smidgen.evaluation.calibration import Calibration, calibration
 from smidgen.models.reward_model import RewardModel, new_reward_model, save_reward_model
-from smidgen.pairs import PreferencePair
+from smidgen.pairs import PreferencePair, Scalar
 from smidgen.runs import write_json
 from smidgen.training.loop import Recipe, TrainingLog
-from smidgen.training.reward import RewardPair, heldout_rewards, reward_pairs, train_reward
+from smidgen.training.reward import RewardPair, pair_rewards, reward_pairs, train_reward
 
 DEFAULT_RECIPE = Recipe()
 _HELD_OUT_AT_MOST = 2000
@@ -80,7 +81,7 @@ def reward(
         def run(*, on_log: OnLog) -> TrainingLog:
             log = train_reward(rm, task.pairs, recipe=recipe, seed=seed, centring=centring, on_log=on_log)
             if task.heldout:
-                measured.append(calibration(*heldout_rewards(rm, task.heldout), [p.idx for p in task.heldout]))
+                measured.append(calibration(*pair_rewards(rm, task.heldout), [p.idx for p in task.heldout]))
                 on_log({**log.rows[-1], **measured[0].numbers()})
             return log
 
@@ -99,12 +100,21 @@ def reward(
 
 @dataclass(frozen=True, slots=True)
 class RewardTask:
-    """Pairs to train a reward model on, pairs to measure it on, the pairs as loaded, and rows left out."""
+    """What a reward model is trained on and measured on.
+
+    Attributes:
+        pairs: To train on.
+        heldout: To measure on.
+        meta: Further columns of the former, in their order.
+        heldout_meta: The same of the latter.
+        quarantine: Rows left out.
+    """
 
     pairs: list[RewardPair]
     heldout: list[RewardPair]
-    loaded: dict[int, PreferencePair] = field(default_factory=dict)
-    quarantine: list[Quarantined] = field(default_factory=list)
+    meta: list[Mapping[str, Scalar]]
+    heldout_meta: list[Mapping[str, Scalar]]
+    quarantine: list[Quarantined]
 
 
 def read_reward_task(
@@ -136,8 +146,14 @@ def read_reward_task(
             "left out for their length or tokens. Give more pairs, another --max-length or --heldout-share, or "
             "--heldout-share 0 to measure nothing."
         )
-    loaded = {pair.idx: pair for pair in prepared.pairs}
-    return RewardTask(pairs, measured, loaded, [*left_out, *bad, *also_bad])
+    return RewardTask(
+        pairs, measured, _columns(pairs, kept), _columns(measured, candidates), [*left_out, *bad, *also_bad]
+    )
+
+
+def _columns(encoded: Sequence[RewardPair], pairs: Sequence[PreferencePair]) -> list[Mapping[str, Scalar]]:
+    meta = {pair.idx: pair.meta for pair in pairs}
+    return [meta[pair.idx] for pair in encoded]
 
 
 def _heldout_line(done: Outcome) -> str:
