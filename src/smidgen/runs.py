@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,47 @@ def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(folder: Path | str) -> Iterator[Path]:
+    """Yield an empty folder that takes `folder`'s place only once its files are whole and on disk.
+
+    A crash, an exception or a full disk leaves whatever stood at `folder` as it was; a crash may also leave a folder
+    beside it, whose name starts with a point.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield part
+        part.chmod(0o755)
+        for file in part.iterdir():
+            file.chmod(0o644)
+            _sync(file)
+        _sync(part)
+        if folder.exists():
+            remove_folder(folder)
+        part.replace(folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def remove_folder(folder: Path | str) -> None:
+    """Remove a folder so that it is gone at once, not file by file."""
+    folder = Path(folder)
+    gone = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    shutil.rmtree(folder.replace(gone))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -39,8 +39,9 @@ COMMANDS = {
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
 }
 
-# Studies keep every finished trial; a single training starts anew.
+# Studies keep every finished trial, and trainings checkpoints; nothing else is resumed.
 _AFTER_INTERRUPT = {True: "run the same command again to resume", False: "the same command starts again"}
+_RESUMED = {"minimize", "demo", "train"}
 
 
 def build_app(*, full_help: bool = False) -> App:
@@ -131,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SmidgenError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail(f"interrupted; {_AFTER_INTERRUPT[bool({'minimize', 'demo'} & set(tokens[:1]))]}", 130)
+        return _fail(f"interrupted; {_AFTER_INTERRUPT[bool(_RESUMED & set(tokens[:1]))]}", 130)
     except BrokenPipeError:
         # The reader (`head`, a pager) has gone; leave nothing for the interpreter to flush into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

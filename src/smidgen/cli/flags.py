@@ -41,6 +41,8 @@ COMMON_SETTINGS = {
     "--delta",
     "--selector",
     "--confirm-seeds",
+    "--kl-coef",
+    "--kl-target",
     "--seed",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _COMPLAINTS = {"quarantine.jsonl", "leaks.json", "dev_twins.json"}
 _CLAIM = {"run.json", "settings.yaml"}
 # What does not change the results, and so may differ when the same work is taken up again.
-_NOT_IDENTITY = ("out", "dry_run", "workers")
+_NOT_IDENTITY = ("out", "dry_run", "workers", "checkpoint_every", "keep_checkpoints", "track", "shard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def claimed(
         command: Its name.
         arguments: What it was called with.
         inputs: Files, folders or hub names that the results depend on.
-        scratch: Files that are worth nothing where the work is refused.
+        scratch: Files and folders that are worth nothing where the work is refused.
         stores: Folders of values addressed by their content, which any later work may use: they stay where the work
             is refused, and hold nothing.
 
@@ -95,7 +96,8 @@ def _names(folder: Path) -> set[str]:
 
 def _remove(folder: Path, names: Collection[str]) -> None:
     for name in names:
-        (folder / name).unlink(missing_ok=True)
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def input_hash(source: str | Path) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from cyclopts.types import ExistingFile, PositiveInt
@@ -29,20 +30,38 @@ from smidgen.cli.flags import (
     Seed,
 )
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.train_run import Job, OnLog, train_into
+from smidgen.cli.train_run import DEFAULT_UPKEEP, Job, UpkeepFlags, train_into
+from smidgen.data.prepare import Prepared
 from smidgen.data.templates import load_template
+from smidgen.data.tokens import EncodedPair
 from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.settings import settings_model
-from smidgen.training.loop import Recipe, TrainingLog
+from smidgen.training.heldout import heldout_measure
+from smidgen.training.loop import Around, Evaluation, Recipe, TrainingLog
 from smidgen.training.losses import Loss, combine, loss
-from smidgen.training.preference import check_objective, needs_reference, reference_logps, train_preference
+from smidgen.training.preference import (
+    ReferenceLogps,
+    check_objective,
+    needs_reference,
+    reference_logps,
+    train_preference,
+)
+from smidgen.training.record import OnLog
 from smidgen.training.sft import SHAPES, new_language_model, train_language_model, train_on_answers
 
 app = App(name="train", help="Train a model: sft, dpo and other preference losses.")
 
 DEFAULT_RECIPE = Recipe()
+Unseen = Annotated[
+    tuple[str, ...],
+    RARE,
+    Parameter(metavar="SOURCE", help="Pairs never trained on, to measure while training; repeatable."),
+]
+EvaluateEvery = Annotated[
+    PositiveInt, RARE, Parameter(metavar="STEPS", help="Steps from one measurement on --heldout to the next.")
+]
 
 
 @app.command
@@ -56,6 +75,7 @@ def sft(
     vocabulary: Annotated[PositiveInt, RARE] = 4096,
     positions: Annotated[PositiveInt, RARE] = 256,
     recipe: Annotated[Recipe, SETTINGS] = DEFAULT_RECIPE,
+    upkeep: UpkeepFlags = DEFAULT_UPKEEP,
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> Outcome:
@@ -83,14 +103,16 @@ def sft(
         lm = start(texts)
         n_tokens = sum(len(ids) + 1 for ids in lm.tokenizer(texts, verbose=False)["input_ids"])
         block = min(128, lm.max_positions)
-        run = partial(train_language_model, lm, texts, recipe=recipe, seed=seed, block_tokens=block)
+        kept = upkeep.around(out)
+        run = partial(train_language_model, lm, texts, recipe=recipe, seed=seed, block_tokens=block, **kept)
         return Job(lm, -(-n_tokens // block), n_tokens, run)
 
     def pairs_job(data: PairData) -> Job:
         lm = start([] if model else _texts(data))
         prepared = data.prepared(lm.tokenizer, positions=lm.max_positions)
         prompts, answers = [p.prompt for p in prepared.encoded], [p.chosen for p in prepared.encoded]
-        run = partial(train_on_answers, lm, prompts, answers, recipe=recipe, seed=seed, idxs=prepared.pairs.idxs)
+        idxs, kept = prepared.pairs.idxs, upkeep.around(out)
+        run = partial(train_on_answers, lm, prompts, answers, recipe=recipe, seed=seed, idxs=idxs, **kept)
         return Job(lm, len(answers), sum(map(len, (*prompts, *answers))), run, prepared.quarantine)
 
     inputs = [*(data.pairs if data else ()), *text, *([model] if model else [])]
@@ -109,33 +131,21 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
         out: Out,
         loss_settings: BaseModel,
         plus: Annotated[str, RARE, Parameter(metavar="LOSSES", help="Add weighted losses, such as 0.2*nll.")] = "",
+        heldout: Unseen = (),
+        evaluate_every: EvaluateEvery = 50,
         recipe: Annotated[Recipe, SETTINGS] = DEFAULT_RECIPE,
+        upkeep: UpkeepFlags = DEFAULT_UPKEEP,
         seed: Seed = 0,
         dry_run: DryRun = False,
     ) -> Outcome:
-        arguments = {"data": data, "model": model, "out": out, "loss": loss_settings}
-        arguments |= {"plus": plus, "recipe": recipe, "seed": seed, "dry_run": dry_run}
+        arguments = {"data": data, "model": model, "out": out, "loss": loss_settings, "plus": plus}
+        arguments |= {"heldout": heldout, "evaluate_every": evaluate_every, "recipe": recipe, "upkeep": upkeep}
+        arguments |= {"seed": seed, "dry_run": dry_run}
         own = partial(function, **dict(loss_settings))
         objective = combine({own: 1.0, plus: 1.0}) if plus else own
 
-        def job() -> Job:
-            lm = load_language_model(model)
-            prepared = data.prepared(lm.tokenizer, positions=lm.max_positions)
-            check_objective(objective, prepared.encoded)
-            n_tokens = sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in prepared.encoded)
-
-            def run(*, on_log: OnLog) -> TrainingLog:
-                pairs, reference = prepared.encoded, None
-                if needs_reference(objective, pairs):
-                    store = ReferenceStore(out / "reference.sqlite")
-                    reference = reference_logps(lm, pairs, store, dtype=recipe.dtype)
-                return train_preference(
-                    lm, pairs, reference, objective=objective, recipe=recipe, seed=seed, on_log=on_log
-                )
-
-            return Job(lm, len(prepared.encoded), n_tokens, run, prepared.quarantine)
-
-        return train_into(f"train {name}", arguments, [*data.pairs, model], job)
+        job = partial(_preference_job, objective, arguments)
+        return train_into(f"train {name}", arguments, [*data.pairs, *heldout, model], job)
 
     command.__name__ = name
     command.__doc__ = (inspect.getdoc(function) or name).split("\n\n")[0]
@@ -149,6 +159,39 @@ for _module in iter_modules(trainings.__path__):
 
 for _loss in loss:
     app.command(loss_command(_loss), name=_loss.__name__, group=LOSSES)
+
+
+def _preference_job(objective: Loss, given: Mapping[str, Any]) -> Job:
+    """A training on pairs, ready to start, from the arguments of its command."""
+    data, recipe, upkeep = given["data"], given["recipe"], given["upkeep"]
+    lm = load_language_model(given["model"])
+
+    def prepared(data: PairData) -> Prepared:
+        found = data.prepared(lm.tokenizer, positions=lm.max_positions)
+        check_objective(objective, found.encoded)
+        return found
+
+    def reference(pairs: Sequence[EncodedPair]) -> list[ReferenceLogps] | None:
+        if not needs_reference(objective, pairs):
+            return None
+        return reference_logps(lm, pairs, ReferenceStore(given["out"] / "reference.sqlite"), dtype=recipe.dtype)
+
+    learnt = prepared(data)
+    unseen = prepared(replace(data, pairs=[*given["heldout"]])) if given["heldout"] else None
+
+    def run(*, on_log: OnLog) -> TrainingLog:
+        around: Around = {**upkeep.around(given["out"]), "on_log": on_log}
+        if unseen:
+            values = reference(unseen.encoded)
+            measure = heldout_measure(lm, unseen.encoded, values, objective=objective, recipe=recipe)
+            around["evaluation"] = Evaluation(measure=measure, every_steps=given["evaluate_every"])
+        pairs = learnt.encoded
+        return train_preference(
+            lm, pairs, reference(pairs), objective=objective, recipe=recipe, seed=given["seed"], **around
+        )
+
+    n_tokens = sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in learnt.encoded)
+    return Job(lm, len(learnt.encoded), n_tokens, run, [*learnt.quarantine, *(unseen.quarantine if unseen else ())])
 
 
 def _texts(data: PairData) -> list[str]:

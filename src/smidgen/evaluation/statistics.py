@@ -57,8 +57,8 @@ class Estimate:
         return {**self.interval.as_dict(), "lower_bound": self.lower_bound}
 
 
-def wilson(k: int, n: int, *, confidence: float = 0.95) -> Interval:
-    """Score interval of a proportion, k of n.
+def wilson(k: float, n: int, *, confidence: float = 0.95) -> Interval:
+    """Score interval of a proportion, k of n; a tie may count half.
 
     Raises:
         ValueError: Not 0 <= k <= n with n positive.

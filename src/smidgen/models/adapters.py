@@ -71,3 +71,18 @@ def adapted(lm: LanguageModel, *, rank: int, alpha: float | None = None, seed: i
             del lm.model.peft_config
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def adapter_off(lm: LanguageModel) -> Iterator[None]:
+    """Inside `adapted`, and inside this, `lm` is what it was before its adapter: the reference, at no memory."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [m for m in lm.model.modules() if isinstance(m, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)

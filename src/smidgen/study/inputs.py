@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smidgen.assets import SHIPPED_PROMPTS
-from smidgen.data.checks import Leak, find_leaks, normal_words
+from smidgen.data.checks import Leak, find_leaks
+from smidgen.data.holdout import hold_out, unseen
 from smidgen.data.prepare import Prepared, prepare_pairs, write_quarantine
 from smidgen.data.prompts import load_prompts, split_prompts
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel, load_language_model
-from smidgen.pairs import PairTable, PreferencePair, plain_pair, random_key
+from smidgen.pairs import PairTable, plain_pair
 from smidgen.runs import write_json
 from smidgen.study.trial import PromptLists
 
@@ -83,9 +84,9 @@ def read_inputs(
         other = prepare_pairs(heldout, **common)
         candidates, candidate_tokens, kept = list(other.pairs), {p.idx: p for p in other.encoded}, list(prepared.pairs)
     else:
-        kept, candidates = _hold_out(prepared.pairs, heldout_share)
+        kept, candidates = hold_out(prepared.pairs, heldout_share, at_most=_HELD_OUT_AT_MOST)
         candidate_tokens = encoded
-    clean = _unseen(candidates, kept)
+    clean = unseen(candidates, kept)
     sides = {"dev": clean[::2], "confirm": clean[1::2]}
     return StudyInputs(
         pairs=PairTable(kept),
@@ -150,23 +151,6 @@ def _refuse_leaks(pairs: PairTable, prompts: dict[str, PromptLists], out: Path, 
                 f"{out / 'leaks.json'}. Remove them from one side, or give --allow-leaks."
             )
     return leaks
-
-
-def _hold_out(pairs: PairTable, share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Split by a hash of the prompt, so that pairs on one prompt stay together: (kept, held out)."""
-    kept: list[PreferencePair] = []
-    held: list[PreferencePair] = []
-    for pair in pairs:
-        lot = random_key(" ".join(normal_words(pair.prompt_text)), 0) / 2**64
-        (held if lot < share and len(held) < _HELD_OUT_AT_MOST else kept).append(pair)
-    return kept, held
-
-
-def _unseen(candidates: Sequence[PreferencePair], training: Sequence[PreferencePair]) -> list[PreferencePair]:
-    """Held-out candidates whose prompt is no near-copy of a training prompt."""
-    turns = [message.content for pair in training for message in pair.prompt if message.role == "user"]
-    leaked = {leak.idx for leak in find_leaks(candidates, turns)}
-    return [pair for pair in candidates if pair.idx not in leaked]
 
 
 def check_same_tokens(lm: LanguageModel, other: str, pairs: Sequence[EncodedPair]) -> None:

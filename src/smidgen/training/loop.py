@@ -2,88 +2,35 @@
 
 from __future__ import annotations
 
-import math
-import resource
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from smidgen.errors import SmidgenError, UsageError
+from smidgen.errors import UsageError
 from smidgen.models.adapters import adapted
 from smidgen.models.load import LanguageModel, checkpointed, computing_dtype
 from smidgen.models.logprobs import computing_in
 from smidgen.pairs import random_key
+from smidgen.runs import content_hash
+from smidgen.training.checkpoints import Keep, Keeper, Moving
+from smidgen.training.processes import last_part, more_passes, own_parameters, spread, whole
+from smidgen.training.recipe import Recipe, learning_rate_scale
+from smidgen.training.record import NotFinite, OnLog, Record, Row, TrainingLog
 
 # Batches are cut from windows of this many, sorted by length inside: little padding, order still random.
 _WINDOW_BATCHES = 8
-_POSITIVE = ("learning_rate", "batch_size", "epochs", "steps", "max_grad_norm", "micro_batch_tokens", "lora_alpha")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How a model is trained, whatever on.
-
-    Attributes:
-        learning_rate: Peak step size of AdamW.
-        weight_decay: AdamW's decoupled decay.
-        batch_size: Examples per optimiser step.
-        epochs: Passes over the data, where `steps` is not given.
-        steps: Optimiser steps; None for as many as `epochs` make.
-        schedule: Of the learning rate after warm-up: "constant", or "linear" or "cosine" down to 0.
-        warmup_steps: Linear rise of the learning rate from 0.
-        max_grad_norm: Gradients are scaled down to this norm.
-        dtype: Of the computation; weights and optimiser stay float32, and float16 has its losses scaled. "auto" takes
-            what the device is fastest in: bfloat16, float16 on a GPU without it, float32 on a processor without it
-            (where float16 is slowest of all).
-        micro_batch_tokens: A step with more tokens is computed in parts, its gradients added up.
-        gradient_checkpointing: Keep each layer's input only and compute the layer again in the backward pass.
-        lora_rank: Train low-rank adapters of this rank and fold them in at the end; 0 trains all weights.
-        lora_alpha: Adapters are scaled by alpha / rank; None for twice the rank.
-
-    Raises:
-        UsageError: A number out of its range.
-    """
-
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.01
-    batch_size: int = 8
-    epochs: float = 2.0
-    steps: int | None = None
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: int = 0
-    max_grad_norm: float = 1.0
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    micro_batch_tokens: int = 16384
-    gradient_checkpointing: bool = False
-    lora_rank: int = 0
-    lora_alpha: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"expected {name} above 0, got {value}; leave it out for its default.")
-        for name in ("weight_decay", "warmup_steps", "lora_rank"):
-            value = getattr(self, name)
-            if not value >= 0:
-                raise UsageError(f"expected {name} of at least 0, got {value}; leave it out for its default.")
-        if self.lora_alpha is not None and not self.lora_rank:
-            raise UsageError(f"expected a lora_rank with lora_alpha {self.lora_alpha}, got 0; give both or neither.")
-
-    def total_steps(self, n_examples: int) -> int:
-        """Optimiser steps on `n_examples`, at least one."""
-        return self.steps or max(1, round(self.epochs * n_examples / self.batch_size))
 
 
 class Batch(Protocol):
     """What an objective takes at once, a dataclass: a step's examples, or a part of them.
+
+    A tensor `idx` beside, one number an example, makes messages name the examples.
 
     Attributes:
         weight: How many units the objective's mean is over: pairs, or tokens.
@@ -113,11 +60,47 @@ Objective = Callable[[nn.Module, Any], LossTerms]
 OnStep = Callable[[torch.optim.Optimizer, int], None]
 
 
-@dataclass(slots=True)
-class TrainingLog:
-    """One row a logged step: step, loss, pairs_per_second, tokens_per_second, peak_memory_bytes."""
+Batches = Iterable[Sequence[Batch]]
 
-    rows: list[dict[str, float]] = field(default_factory=list)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What is measured while a training runs.
+
+    Attributes:
+        measure: Called with the model as an objective gets it, without gradients; its numbers join the step's row.
+            Where several processes train, each calls it.
+        every_steps: Optimiser steps from one to the next; there is one after the last step too.
+
+    Raises:
+        UsageError: Fewer than one step.
+    """
+
+    measure: Callable[[nn.Module], Mapping[str, float]]
+    every_steps: int
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 1:
+            raise UsageError(f"expected every_steps of at least 1, got {self.every_steps}; give 1 for after each step.")
+
+
+class Around(TypedDict, total=False):
+    """What may stand around a training; every function that trains takes these and hands them on to `train`.
+
+    Attributes:
+        on_log: Called with every row as it is made; first, in a training that goes on, with those made before.
+        on_step: Called with the optimiser and the step's number, from 1, at the learning rate that the step took; only
+            for steps that this call makes.
+        keep: Write checkpoints, and go on from the last.
+        evaluation: Measure something now and then.
+        shard: Where several processes train, divide the weights among them (FSDP2) instead of copying them (DDP).
+    """
+
+    on_log: OnLog | None
+    on_step: OnStep | None
+    keep: Keep | None
+    evaluation: Evaluation | None
+    shard: bool
 
 
 def draw_batches(
@@ -173,77 +156,141 @@ def step_parts(
     world = dist.get_world_size() if dist.is_initialized() else 1
     mine = examples[dist.get_rank() :: world] if world > 1 else examples
     if not mine:
-        # A process without examples still takes part in the exchange of gradients, with nothing to say.
-        return [replace(collate(examples[:1]), weight=0.0)]  # pyright: ignore[reportArgumentType]
+        # A process without examples still takes part in the exchange of gradients.
+        return [_silent(collate(examples[:1]))]
     return [collate(part) for part in split_by_tokens(mine, lengths, recipe.micro_batch_tokens)]
+
+
+def _silent(part: Part) -> Part:
+    """The same with nothing to say: it counts nothing in the mean."""
+    return replace(part, weight=0.0)  # pyright: ignore[reportArgumentType]
 
 
 def train(
     model: nn.Module,
     objective: Objective,
-    batches: Iterable[Sequence[Batch]],
+    batches: Batches | Callable[[int], Batches],
     *,
     recipe: Recipe,
     steps: int,
     log_every: int = 10,
-    on_log: Callable[[dict[str, float]], None] | None = None,
-    on_step: OnStep | None = None,
+    **around: Unpack[Around],
 ) -> TrainingLog:
     """Step `objective` over `batches` with AdamW; the weights of `model` change in place.
 
     Where torch.distributed is initialised, every process brings its own share of each step and all end with the same
-    weights, those that one process would have found.
+    weights, those that one process would have found. A training that was stopped and goes on from a checkpoint ends
+    with the weights and the losses of one that never was, bit for bit.
 
     Args:
-        batches: One element a step: its parts, whose gradients are averaged by their weights; may be lazy.
+        batches: One element a step: its parts, whose gradients are averaged by their weights; may be lazy. Or what
+            makes them from a step on, counted from 0, so that one that goes on need not make those it has seen.
         steps: How many there will be; the schedule needs to know.
         log_every: Steps between log rows; the loss of a row is the mean since the row before.
-        on_log: Called with every row as it is made.
-        on_step: Called after every step, at the learning rate that it took.
 
     Raises:
-        SmidgenError: The loss is not finite.
+        NotFinite: A loss or gradient is not finite. The message names its batch, and the last checkpoint, which stays.
+        UsageError: The checkpoints are of another training.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    device = parameters[0].device
+    with spread(model, shard=around.get("shard", False)) as runner:
+        moving = _start(runner, recipe)
+        keep = around.get("keep")
+        keeper = Keeper(keep, moving, _identity(moving, recipe, steps)) if keep else None
+        if keeper:
+            keeper.resume()
+        for row in moving.record.log.rows:
+            _tell(row, around)
+        try:
+            for parts in _from_step(batches, moving.step):
+                _step(runner, objective, parts, moving, recipe, steps, around.get("on_step"))
+                _log(runner, moving, steps, log_every, around)
+                if keeper and keeper.due():
+                    keeper.save()
+        except NotFinite as error:
+            last = keeper.last() if keeper else None
+            where = f"The last good checkpoint is {last}." if last else "There is no checkpoint from before."
+            raise NotFinite(f"{error} {where}") from None
+    return moving.record.log
+
+
+def _start(runner: nn.Module, recipe: Recipe) -> Moving:
+    parameters = own_parameters(runner)
+    device = next(iter(parameters.values())).device
     optimizer = torch.optim.AdamW(
-        parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=device.type in ("cpu", "cuda")
+        parameters.values(),
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_scale(step, steps, recipe))
     scaler = torch.amp.GradScaler(device.type, enabled=computing_dtype(recipe.dtype, device) == "float16")
-    runner = DistributedDataParallel(model) if dist.is_initialized() else model
-    log = TrainingLog()
-    # Losses are only read when a row is logged, so that no step waits for the device.
-    pending: list[Tensor] = []
-    examples = tokens = 0
-    started = time.perf_counter()
-    for step, parts in enumerate(batches, start=1):
-        shares = _shares([part.weight for part in parts], device)
-        losses = []
-        for part, share in zip(parts, shares, strict=True):
-            with nullcontext() if part is parts[-1] else _unsynchronised(runner):
-                with computing_in(recipe.dtype, device):
-                    terms = objective(runner, part)
-                scaler.scale(terms.loss * share).backward()
-            losses.append(terms.loss.detach() * share)
-            if part.weight:
-                examples, tokens = examples + len(part), tokens + terms.tokens
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
-        scaler.step(optimizer)
-        scaler.update()
-        if on_step:
-            on_step(optimizer, step)
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-        pending.append(torch.stack(losses).sum())
-        if step % log_every == 0 or step == steps:
-            row = _log_row(step, torch.stack(pending).mean(), examples, tokens, time.perf_counter() - started)
-            log.rows.append(row)
-            if on_log:
-                on_log(row)
-            pending, examples, tokens, started = [], 0, 0, time.perf_counter()
-    return log
+    return Moving(parameters, optimizer, scaler, Record(device))
+
+
+def _identity(moving: Moving, recipe: Recipe, steps: int) -> dict[str, Any]:
+    shapes = {name: list(p.shape) for name, p in moving.parameters.items()}
+    return {"recipe": asdict(recipe), "steps": steps, "weights": content_hash(shapes)}
+
+
+def _from_step(batches: Batches | Callable[[int], Batches], step: int) -> Batches:
+    return batches(step) if callable(batches) else islice(batches, step, None)
+
+
+def _step(
+    runner: nn.Module,
+    objective: Objective,
+    parts: Sequence[Batch],
+    moving: Moving,
+    recipe: Recipe,
+    steps: int,
+    on_step: OnStep | None,
+) -> None:
+    optimizer, scaler, device = moving.optimizer, moving.scaler, moving.record.device
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate * learning_rate_scale(moving.step, steps, recipe)
+    parts = [*parts, *[_silent(parts[-1])] * more_passes(runner, len(parts), device)]
+    losses, examples, tokens = [], 0, 0
+    for number, (part, share) in enumerate(
+        zip(parts, _shares([p.weight for p in parts], device), strict=True), start=1
+    ):
+        with last_part(runner, number == len(parts)):
+            with computing_in(recipe.dtype, device):
+                terms = objective(runner, part)
+            scaler.scale(terms.loss * share).backward()
+        losses.append(terms.loss.detach() * share)
+        if part.weight:
+            examples, tokens = examples + len(part), tokens + terms.tokens
+    scaler.unscale_(optimizer)
+    norm = whole(torch.nn.utils.clip_grad_norm_(moving.parameters.values(), recipe.max_grad_norm))
+    scaler.step(optimizer)
+    scaler.update()
+    moving.step += 1
+    if on_step:
+        on_step(optimizer, moving.step)
+    optimizer.zero_grad(set_to_none=True)
+    known = [getattr(part, "idx", None) for part in parts if part.weight]
+    # Scaled losses find their scale by gradients that overflow; such steps are left out, not failed.
+    checked = None if scaler.is_enabled() else norm
+    moving.record.add(
+        moving.step, torch.stack(losses).sum(), checked, [i for i in known if i is not None], examples, tokens
+    )
+
+
+def _log(runner: nn.Module, moving: Moving, steps: int, log_every: int, around: Around) -> None:
+    evaluation, step, last = around.get("evaluation"), moving.step, moving.step == steps
+    measured = evaluation is not None and (last or step % evaluation.every_steps == 0)
+    if not (measured or last or step % log_every == 0):
+        return
+    row = moving.record.row(step)
+    if evaluation and measured:
+        with torch.no_grad():
+            row.update(evaluation.measure(runner))
+    _tell(row, around)
+    moving.record.start_clock()
+
+
+def _tell(row: Row, around: Around) -> None:
+    if on_log := around.get("on_log"):
+        on_log(row)
 
 
 def _shares(weights: list[float], device: torch.device) -> list[float]:
@@ -253,47 +300,3 @@ def _shares(weights: list[float], device: torch.device) -> list[float]:
     total = torch.tensor(sum(weights), dtype=torch.float64, device=device)
     dist.all_reduce(total)
     return [weight * dist.get_world_size() / float(total) for weight in weights]
-
-
-def _unsynchronised(runner: nn.Module) -> AbstractContextManager[Any]:
-    """Gradients are exchanged once a step, with its last part."""
-    return runner.no_sync() if isinstance(runner, DistributedDataParallel) else nullcontext()
-
-
-def _log_row(step: int, loss: Tensor, examples: int, tokens: int, seconds: float) -> dict[str, float]:
-    found = torch.tensor([float(loss), examples, tokens], dtype=torch.float64, device=loss.device)
-    if dist.is_initialized():
-        # Each process knows its share of the loss, times their number.
-        dist.all_reduce(found)
-        found[0] /= dist.get_world_size()
-    mean_loss, all_examples, all_tokens = found.tolist()
-    if not math.isfinite(mean_loss):
-        raise SmidgenError(
-            f"the loss is {mean_loss} at step {step}; expected a finite number. "
-            "Lower the learning rate, or use float32."
-        )
-    return {
-        "step": step,
-        "loss": mean_loss,
-        "pairs_per_second": all_examples / seconds,
-        "tokens_per_second": all_tokens / seconds,
-        "peak_memory_bytes": _peak_memory(loss.device),
-    }
-
-
-def learning_rate_scale(step: int, steps: int, recipe: Recipe) -> float:
-    """What the recipe's learning rate is multiplied by in a step, counted from 0."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    done = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
-    if recipe.schedule == "linear":
-        return max(0.0, 1 - done)
-    if recipe.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    return 1.0
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from smidgen.models.logprobs import AnswerLogps, PairLogps, TokenLogps, find_lay
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import Layout, RowBatch, collate_rows
 from smidgen.training.loop import (
+    Around,
     LossTerms,
     Objective,
-    OnStep,
     Recipe,
     TrainingLog,
     draw_batches,
@@ -217,8 +218,7 @@ def train_preference(
     recipe: Recipe,
     seed: int,
     layout: Layout | None = None,
-    on_log: Callable[[dict[str, float]], None] | None = None,
-    on_step: OnStep | None = None,
+    **around: Unpack[Around],
 ) -> TrainingLog:
     """Train `lm` in place on pairs.
 
@@ -242,8 +242,8 @@ def train_preference(
     lengths = [len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs]
     drawn = draw_batches([p.idx for p in pairs], lengths, batch_size=recipe.batch_size, steps=steps, seed=seed)
 
-    def batches() -> Iterator[list[PairBatch]]:
-        for examples in drawn:
+    def batches(start: int) -> Iterator[list[PairBatch]]:
+        for examples in drawn[start:]:
             yield step_parts(examples, lengths, recipe, one_batch)
 
     def one_batch(part: list[int]) -> PairBatch:
@@ -252,6 +252,4 @@ def train_preference(
 
     scorer = AnswerLogps(lm.model, layout)
     with trainable(lm, recipe, seed):
-        return train(
-            scorer, preference_objective(bound), batches(), recipe=recipe, steps=steps, on_log=on_log, on_step=on_step
-        )
+        return train(scorer, preference_objective(bound), batches, recipe=recipe, steps=steps, **around)

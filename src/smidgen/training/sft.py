@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import nn
+from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from smidgen.data.tokens import end_of_text
@@ -16,6 +17,7 @@ from smidgen.models.load import LanguageModel, language_model
 from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.models.rows import Layout, RowBatch, Tokens, collate_rows
 from smidgen.training.loop import (
+    Around,
     LossTerms,
     Recipe,
     TrainingLog,
@@ -46,6 +48,7 @@ class AnswerBatch:
 
     rows: RowBatch
     weight: float
+    idx: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows.answer_mask)
@@ -66,7 +69,7 @@ def train_on_answers(
     seed: int,
     idxs: Sequence[int] | None = None,
     layout: Layout | None = None,
-    on_log: Callable[[dict[str, float]], None] | None = None,
+    **around: Unpack[Around],
 ) -> TrainingLog:
     """Train `lm` in place on the answers, never on the prompts.
 
@@ -90,24 +93,19 @@ def train_on_answers(
         )
     layout = layout or find_layout(lm.model)
     steps = recipe.total_steps(len(lengths))
-    drawn = draw_batches(
-        idxs if idxs is not None else range(len(lengths)),
-        lengths,
-        batch_size=recipe.batch_size,
-        steps=steps,
-        seed=seed,
-    )
+    idxs = range(len(lengths)) if idxs is None else idxs
+    drawn = draw_batches(idxs, lengths, batch_size=recipe.batch_size, steps=steps, seed=seed)
 
-    def batches() -> Iterator[list[AnswerBatch]]:
-        for examples in drawn:
+    def batches(start: int) -> Iterator[list[AnswerBatch]]:
+        for examples in drawn[start:]:
             yield step_parts(examples, lengths, recipe, one_batch)
 
     def one_batch(part: list[int]) -> AnswerBatch:
         rows = collate_rows([prompts[i] for i in part], [(answers[i],) for i in part], layout=layout)
-        return AnswerBatch(rows.to(lm.device), weight=len(rows.targets))
+        return AnswerBatch(rows.to(lm.device), weight=len(rows.targets), idx=torch.tensor([idxs[i] for i in part]))
 
     with trainable(lm, recipe, seed):
-        return train(AnswerLogps(lm.model, layout), answer_nll, batches(), recipe=recipe, steps=steps, on_log=on_log)
+        return train(AnswerLogps(lm.model, layout), answer_nll, batches, recipe=recipe, steps=steps, **around)
 
 
 def new_language_model(
@@ -174,12 +172,12 @@ def train_language_model(
     recipe: Recipe,
     seed: int,
     block_tokens: int | None = None,
-    on_log: Callable[[dict[str, float]], None] | None = None,
+    **around: Unpack[Around],
 ) -> TrainingLog:
     """Train `lm` in place on running text, texts parted by end of text, in blocks of at most 128 tokens by default."""
     blocks = text_blocks(lm, texts, block_tokens=block_tokens)
     end = end_of_text(lm.tokenizer)
-    return train_on_answers(lm, [(end,)] * len(blocks), blocks, recipe=recipe, seed=seed, on_log=on_log)
+    return train_on_answers(lm, [(end,)] * len(blocks), blocks, recipe=recipe, seed=seed, **around)
 
 
 def text_blocks(lm: LanguageModel, texts: Sequence[str], *, block_tokens: int | None = None) -> list[tuple[int, ...]]:

@@ -1,0 +1,161 @@
+"""Two real processes end where one does, by copies (DDP) and by shards (FSDP2); the first one writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+
+from smidgen.models.load import LanguageModel, save_language_model
+from smidgen.training.checkpoints import Keep, last_good
+from smidgen.training.loop import LossTerms, Recipe, train
+from smidgen.training.record import NotFinite
+
+STEPS = 9
+RECIPE = Recipe(learning_rate=0.02, schedule="linear", dtype="float32")
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Points of a curve to learn, one part of a step."""
+
+    x: Tensor
+    idx: Tensor
+    weight: float
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def points(start: int, parts: list[list[int]], bad: int | None = None) -> Iterator[list[Points]]:
+    """Of each step's five points, those of these parts; at step `bad`, the last of the five has no value."""
+    for step in range(start, STEPS):
+        x = torch.randn(5, 2, generator=torch.Generator().manual_seed(step))
+        if step + 1 == bad:
+            x[4] = torch.nan
+        yield [Points(x[part], 10 * step + torch.tensor(part), len(part)) for part in parts]
+
+
+def curve(model: nn.Module, part: Points) -> LossTerms:
+    return LossTerms(((model(part.x) - part.x.sin().sum(-1, keepdim=True)) ** 2).mean(), len(part))
+
+
+def trained(parts: list[list[int]], **around: Any) -> tuple[Tensor, list[float]]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 7), nn.Tanh(), nn.Linear(7, 1))
+    log = train(model, curve, lambda start: points(start, parts), recipe=RECIPE, steps=STEPS, log_every=2, **around)
+    return torch.cat([p.detach().flatten() for p in model.parameters()]), [row["loss"] for row in log.rows]
+
+
+def _one_of_two(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    # The first has more parts than the second.
+    parts = [[[0], [1, 2]], [[3, 4]]][rank]
+    found: dict[str, Any] = {}
+    for name, shard in (("copies", False), ("shards", True)):
+        keep = Keep(folder=folder / name, every_steps=5)
+        found[name] = trained(parts, shard=shard, keep=keep)
+        found[f"{name}, again"] = trained(parts, shard=shard, keep=keep)
+    try:
+        keep = Keep(folder=folder / "bad", every_steps=3)
+        model = nn.Linear(2, 1)
+        train(model, curve, lambda start: points(start, parts, bad=5), recipe=RECIPE, steps=STEPS, keep=keep)
+    except NotFinite as error:
+        found["message"] = str(error)
+    torch.save(found, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
+    weights, losses = trained([[0, 1, 2, 3, 4]])
+    spawn(_one_of_two, args=(tmp_path,), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for name in ("copies", "shards"):
+            for ends, ends_losses in (found[name], found[f"{name}, again"]):
+                torch.testing.assert_close(ends, weights, atol=1e-5, rtol=0)
+                assert ends_losses == pytest.approx(losses, abs=1e-5)
+        assert "at step 5, on the examples with idx 40, 41, 42, 43, 44." in found["message"]
+        assert found["message"].endswith(f"The last good checkpoint is {tmp_path / 'bad' / 'step-3'}.")
+    # A checkpoint is whole, whoever wrote it: one process goes on from that of two.
+    for name in ("copies", "shards"):
+        assert last_good(tmp_path / name) == tmp_path / name / "step-5"
+        ends, ends_losses = trained([[0, 1, 2, 3, 4]], keep=Keep(folder=tmp_path / name, every_steps=5))
+        torch.testing.assert_close(ends, weights, atol=1e-5, rtol=0)
+        assert ends_losses == pytest.approx(losses, abs=1e-5)
+
+
+# The command line under a launcher.
+
+
+@pytest.fixture
+def arguments(tiny: LanguageModel, tmp_path: Path) -> list[str]:
+    save_language_model(tiny, tmp_path / "model", card="")
+    rows = [{"prompt": f"Question {i}?", "chosen": "Good " * (1 + i % 3), "rejected": f"Bad {i}."} for i in range(20)]
+    for name in ("pairs", "heldout"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = [
+        "--pairs",
+        f"{tmp_path}/pairs.jsonl",
+        "--heldout",
+        f"{tmp_path}/heldout.jsonl",
+        "--model",
+        f"{tmp_path}/model",
+    ]
+    recipe = ["--steps", "12", "--batch-size", "5", "--learning-rate", "1e-4", "--dtype", "float32"]
+    return ["train", "dpo", *data, *recipe, "--micro-batch-tokens", "60", "--json"]
+
+
+def run(*argv: object) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", *map(str, argv)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def weights_of(out: Path) -> dict[str, Tensor]:
+    return load_file(out / "model" / "model.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "flags"),
+    [
+        (["accelerate.commands.launch", "--multi_gpu"], []),
+        (["accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2"], []),
+        (["accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2"], ["--lora-rank", "4"]),
+        (["torch.distributed.run", "--nproc-per-node", "2"], ["--shard", "--gradient-checkpointing"]),
+    ],
+    ids=["DDP", "FSDP2", "FSDP2, adapters", "torchrun, FSDP2, checkpointed layers"],
+)
+def test_launched_twice_it_ends_where_it_does_once(
+    arguments: list[str], tmp_path: Path, launcher: list[str], flags: list[str]
+) -> None:
+    if "accelerate" in launcher[0]:
+        launcher = [*launcher, "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+        launcher += ["--dynamo_backend", "no", "--main_process_port", "0"]
+    one = json.loads(run("smidgen", *arguments, *flags, "--out", tmp_path / "one"))
+    kept = ("--checkpoint-every", "5", "--keep-checkpoints", "--out", tmp_path / "two")
+    # Only the first process speaks: the output is one JSON object.
+    two = json.loads(run(*launcher, "-m", "smidgen", *arguments, *flags, *kept))
+    measured = ("loss", "heldout_loss", "heldout_accuracy", "heldout_margin_nats")
+    assert [two[name] for name in measured] == pytest.approx([one[name] for name in measured], abs=1e-4)
+    torch.testing.assert_close(weights_of(tmp_path / "two"), weights_of(tmp_path / "one"), atol=2e-5, rtol=0)
+    moved = max(
+        float((weights_of(tmp_path / "one")[n] - t).abs().max())
+        for n, t in load_file(tmp_path / "model" / "model.safetensors").items()
+    )
+    assert moved > 2e-4
