@@ -132,15 +132,20 @@ def refill(members: Members, table: Float[np.ndarray, "users groups"]) -> tuple[
 
 
 def start_by_fit(per_pair: Float[np.ndarray, " users"], n_groups: int) -> Members:
-    """Groups of equal size by how well one model of all pairs explains each user, best first.
+    """The users whom one model of all pairs explains worse than a coin would, apart from all others.
 
-    A minority that disagrees is what such a model explains worst, so it begins together.
+    A minority that disagrees is what such a model gets wrong, so it begins together, with few others. (Groups of equal
+    size part users by how consistent they are instead, and stay so: the sure model of the first explains them best.)
+    With more than two groups those users are cut into equal parts, the worst explained last.
 
     Args:
         per_pair: Mean log-likelihood of each user's pairs under one model of all, nats.
+        n_groups: Where fewer users than groups are left for the others, the worst explained are taken.
     """
-    members = np.empty(len(per_pair), dtype=np.int64)
-    for group, users in enumerate(np.array_split(np.argsort(-per_pair, kind="stable"), n_groups)):
+    members = np.zeros(len(per_pair), dtype=np.int64)
+    n_apart = max(n_groups - 1, int((per_pair < -np.log(2)).sum()))
+    apart = np.argsort(-per_pair, kind="stable")[len(per_pair) - n_apart :]
+    for group, users in enumerate(np.array_split(apart, n_groups - 1) if n_groups > 1 else [], start=1):
         members[users] = group
     return members
 

@@ -64,7 +64,7 @@ def maxmin(
         group: Column of known groups; without --user, each has its model.
         n_models: How many models users are parted among.
         rounds: Most rounds of fitting and assigning.
-        starts: Partings to try: first by how well one model explains each user, then at random; the likeliest counts.
+        starts: Partings to try: first users whom one model explains badly apart, then at random; the likeliest counts.
     """
     arguments = dict(locals())
     if user is None and group is None:
@@ -79,7 +79,7 @@ def maxmin(
     with claimed(out, "train maxmin", arguments, [*data.pairs, *heldout, model], scratch=("metrics.jsonl",)):
         if not (out / "DONE").exists():
             work = _Work(start, read_reward_task(start(), data, heldout, heldout_share), user, group, recipe)
-            with (out / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
+            with (out / "metrics.jsonl").open("w", encoding="utf-8", buffering=1) as metrics:
                 single, parting = work.run(
                     n_groups=n_models, rounds=rounds, starts=starts, seed=seed, centring=centring, metrics=metrics.write
                 )
@@ -180,9 +180,7 @@ class _Work:
             "groups": rows,
             "users": len(self.names),
             "users_by_model": np.bincount(parting.members, minlength=len(parting.models)).tolist(),
-            "users_with_their_group": _agreement(parting.members, [known.get(n, "") for n in self.names])
-            if known
-            else None,
+            "users_by_group": _users_by_group(parting, [known[name] for name in self.names]) if known else None,
             "log_likelihood": parting.history,
             "converged": parting.converged if self.user else None,
             "refilled": parting.n_refilled,
@@ -209,12 +207,13 @@ def _right(rm: RewardModel, pairs: list[Any]) -> np.ndarray:
     return (np.sign(chosen - rejected) + 1) / 2
 
 
-def _agreement(members: np.ndarray, known: list[str]) -> float:
-    """Share of users whose model is, for most of its users, of their group."""
-    right = sum(
-        Counter(g for m, g in zip(members, known, strict=True) if m == k).most_common(1)[0][1] for k in set(members)
-    )
-    return right / len(known)
+def _users_by_group(parting: Parting[RewardModel], known: list[str]) -> dict[str, list[int]]:
+    """How many users of each known group are with each model."""
+    n_models = len(parting.models)
+    return {
+        group: np.bincount(parting.members[np.array(known) == group], minlength=n_models).tolist()
+        for group in sorted(set(known))
+    }
 
 
 def _plan(task: RewardTask, column: str, recipe: Recipe) -> Outcome:
@@ -227,9 +226,9 @@ def _plan(task: RewardTask, column: str, recipe: Recipe) -> Outcome:
 def _outcome(out: Path) -> Outcome:
     found = read_json(out / "accuracy.json")
     n_quarantined = len((out / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
-    lines = [f"{found['users']} users or groups, by model: {', '.join(map(str, found['users_by_model']))}"]
-    if found["users_with_their_group"] is not None:
-        lines.append(f"{found['users_with_their_group']:.1%} of users are with their group")
+    lines = [f"{found['users']} users or groups; by model: {', '.join(map(str, found['users_by_model']))}"]
+    for name, counts in (found["users_by_group"] or {}).items():
+        lines.append(f"  {name}: {', '.join(map(str, counts))}")
     for name, row in found["groups"].items():
         one, own = (f"{row[k]['mean']:.3f} ({row[k]['low']:.3f} to {row[k]['high']:.3f})" for k in ("single", "own"))
         lines.append(f"  {name}: accuracy on {row['pairs']} held-out pairs {one} with one model, {own} with its own")
