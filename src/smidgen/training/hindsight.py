@@ -7,10 +7,11 @@ past tokens hidden at random, so that the second answer of a row is not copied f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.models.rows import Layout, RowBatch, collate_rows, hide_tokens
 from smidgen.pairs import random_key
-from smidgen.training.loop import LossTerms, Recipe, TrainingLog, draw_batches, step_parts, train, trainable
+from smidgen.training.loop import Around, LossTerms, Recipe, TrainingLog, draw_batches, step_parts, train, trainable
 from smidgen.training.sft import text_blocks
 
 ROW_KINDS: dict[str, tuple[Side, ...]] = {
@@ -199,7 +200,7 @@ def train_hindsight(
     recipe: Recipe,
     seed: int,
     layout: Layout | None = None,
-    on_log: Callable[[dict[str, float]], None] | None = None,
+    **around: Unpack[Around],
 ) -> TrainingLog:
     """Train `lm` in place.
 
@@ -232,7 +233,7 @@ def train_hindsight(
     drawn = draw([row.idx for row in rows], lengths[: len(rows)])
     beside = draw([row.idx for row in text], lengths[len(rows) :]) if text else [[]] * steps
 
-    def batches(first: int = 0) -> Iterator[list[HindsightBatch]]:
+    def batches(first: int) -> Iterator[list[HindsightBatch]]:
         for number, (own, others) in enumerate(zip(drawn[first:], beside[first:], strict=True), start=first):
             members = own + [len(rows) + i for i in others]
             step = step_of(
@@ -248,9 +249,7 @@ def train_hindsight(
         return replace(batch, rows=batch.rows.to(lm.device), token_weight=batch.token_weight.to(lm.device))
 
     with trainable(lm, recipe, seed):
-        return train(
-            AnswerLogps(lm.model, layout), hindsight_objective, batches(), recipe=recipe, steps=steps, on_log=on_log
-        )
+        return train(AnswerLogps(lm.model, layout), hindsight_objective, batches, recipe=recipe, steps=steps, **around)
 
 
 def _check(

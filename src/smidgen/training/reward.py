@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -19,9 +20,9 @@ from smidgen.models.reward_model import PaddedRows, RewardModel, RowRewards
 from smidgen.models.rows import Tokens
 from smidgen.pairs import PreferencePair
 from smidgen.training.loop import (
+    Around,
     LossTerms,
     Objective,
-    OnStep,
     Recipe,
     TrainingLog,
     draw_batches,
@@ -195,8 +196,7 @@ def train_reward(
     recipe: Recipe,
     seed: int,
     centring: float = 0.0,
-    on_log: Callable[[dict[str, float]], None] | None = None,
-    on_step: OnStep | None = None,
+    **around: Unpack[Around],
 ) -> TrainingLog:
     """Train `rm` in place on pairs.
 
@@ -223,20 +223,12 @@ def train_reward(
     def one_batch(part: list[int]) -> RewardBatch:
         return collate_reward_pairs(rm, [pairs[i] for i in part]).to(rm.lm.device)
 
-    def batches() -> Iterator[list[RewardBatch]]:
-        for examples in drawn:
+    def batches(first: int) -> Iterator[list[RewardBatch]]:
+        for examples in drawn[first:]:
             yield step_parts(examples, lengths, recipe, one_batch)
 
     with trainable(rm.lm, recipe, seed):
-        return train(
-            RowRewards(rm.lm.model),
-            objective,
-            batches(),
-            recipe=recipe,
-            steps=steps,
-            on_log=on_log,
-            on_step=on_step,
-        )
+        return train(RowRewards(rm.lm.model), objective, batches, recipe=recipe, steps=steps, **around)
 
 
 def _problem(pair: RewardPair, most: int) -> tuple[str, str] | None:

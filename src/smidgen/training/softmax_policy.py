@@ -7,6 +7,7 @@ form. It is what PPO and best-of-n are approximations of, and so shows what a re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -98,7 +99,8 @@ def _at(
     means = mean_rewards(log_policy, rewards)
     kl = float((np.exp(log_policy) * (log_policy - log_reference)).sum(1).mean())
     # The dual value bounds what any policy reaches from above.
-    dual = float(beta * (logsumexp(log_reference + mixed / beta, axis=1) - logsumexp(log_reference, axis=1)).mean())
+    log_mass: Any = logsumexp(np.stack([log_reference + mixed / beta, log_reference]), axis=2)
+    dual = float(beta * (log_mass[0] - log_mass[1]).mean())
     return MaxMinPolicy(log_policy, weights, means, kl, max(0.0, dual - float(means.min() - beta * kl)))
 
 

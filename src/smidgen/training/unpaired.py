@@ -7,9 +7,10 @@ and all processes share it, and a step costs the same however it is cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from smidgen.models.logprobs import AnswerLogps, MarkedLogps, TokenLogps, comput
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import Layout, RowBatch, Tokens, collate_rows
 from smidgen.training.loop import (
+    Around,
     LossTerms,
     Objective,
     Recipe,
@@ -165,7 +167,7 @@ def train_unpaired(
     recipe: Recipe,
     seed: int,
     layout: Layout | None = None,
-    on_log: Callable[[dict[str, float]], None] | None = None,
+    **around: Unpack[Around],
 ) -> TrainingLog:
     """Train `lm` in place on single marked answers; the reference is the model as it starts.
 
@@ -194,7 +196,7 @@ def train_unpaired(
     others = [[replace(row, ref_logp=next(ref_logps)) for row in step] for step in others]
     scorer = AnswerLogps(lm.model, layout)
 
-    def batches(first: int = 0) -> Iterator[list[MarkedBatch]]:
+    def batches(first: int) -> Iterator[list[MarkedBatch]]:
         for examples, rows in zip(drawn[first:], others[first:], strict=True):
             # Asked for only when the step before has moved the weights.
             shared = mean_log_ratio(scorer, rows, recipe=recipe, device=lm.device) if compares else None
@@ -205,7 +207,7 @@ def train_unpaired(
         return batch.to(lm.device)
 
     with trainable(lm, recipe, seed):
-        return train(scorer, unpaired_objective(objective), batches(), recipe=recipe, steps=steps, on_log=on_log)
+        return train(scorer, unpaired_objective(objective), batches, recipe=recipe, steps=steps, **around)
 
 
 def _check(lm: LanguageModel, answers: Sequence[EncodedAnswer], recipe: Recipe, *, compares: bool) -> None:

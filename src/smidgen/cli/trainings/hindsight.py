@@ -11,7 +11,7 @@ from cyclopts.types import ExistingFile
 
 from smidgen.cli.flags import FLAT, RARE, SETTINGS, DryRun, Model, Out, PairData, Seed
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.train_run import Job, train_into
+from smidgen.cli.train_run import DEFAULT_UPKEEP, Job, UpkeepFlags, train_into
 from smidgen.data.checks import Quarantined
 from smidgen.data.markers import Markers, encode_markers, how_to_ask
 from smidgen.data.readers import read_utf8
@@ -47,6 +47,7 @@ def hindsight(
     good_marker: Annotated[tuple[str, ...], RARE, Marker] = _OWN.good,
     bad_marker: Annotated[tuple[str, ...], RARE, Marker] = _OWN.bad,
     recipe: Annotated[Recipe, SETTINGS] = _DEFAULT_RECIPE,
+    upkeep: UpkeepFlags = DEFAULT_UPKEEP,
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> Outcome:
@@ -88,6 +89,7 @@ def hindsight(
             mask_share=mask_share,
             recipe=recipe,
             seed=seed,
+            **upkeep.around(out),
         )
         left_out = [*prepared.quarantine, *_too_long(long, prepared.pairs, most)]
         return Job(lm, len(rows), sum(map(len, (*rows, *text))), run, left_out)

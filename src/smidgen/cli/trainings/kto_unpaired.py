@@ -22,14 +22,15 @@ from smidgen.cli.flags import (
     TemplateName,
 )
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.train_run import Job, OnLog, train_into
+from smidgen.cli.train_run import DEFAULT_UPKEEP, Job, UpkeepFlags, train_into
 from smidgen.data.answers import prepare_answers
 from smidgen.data.templates import load_template
 from smidgen.models.load import load_language_model
 from smidgen.models.reference_store import ReferenceStore
-from smidgen.training.loop import Recipe, TrainingLog
+from smidgen.training.loop import Around, Recipe, TrainingLog
 from smidgen.training.losses.marked import balance_advice
 from smidgen.training.losses.marked import kto_unpaired as kto_loss
+from smidgen.training.record import OnLog
 from smidgen.training.unpaired import train_unpaired
 
 _DEFAULT_RECIPE = Recipe()
@@ -56,6 +57,7 @@ def kto_unpaired(
     desirable_weight: Annotated[PositiveFloat, _LOSS] = 1.0,
     undesirable_weight: Annotated[PositiveFloat, _LOSS] = 1.0,
     recipe: Annotated[Recipe, SETTINGS] = _DEFAULT_RECIPE,
+    upkeep: UpkeepFlags = DEFAULT_UPKEEP,
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> Outcome:
@@ -87,9 +89,8 @@ def kto_unpaired(
         def run(*, on_log: OnLog) -> TrainingLog:
             store = ReferenceStore(out / "reference.sqlite")
             objective = partial(kto_loss, beta=beta, **weights)
-            return train_unpaired(
-                lm, prepared.encoded, store, objective=objective, recipe=recipe, seed=seed, on_log=on_log
-            )
+            around: Around = {**upkeep.around(out), "on_log": on_log}
+            return train_unpaired(lm, prepared.encoded, store, objective=objective, recipe=recipe, seed=seed, **around)
 
         return Job(lm, len(prepared.encoded), sum(map(len, prepared.encoded)), run, prepared.quarantine)
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from smidgen.cli.flags import FLAT, RARE, SETTINGS, DryRun, Heldout, Out, PairData, Seed
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.train_run import Job, OnLog, train_into
+from smidgen.cli.train_run import DEFAULT_UPKEEP, Job, UpkeepFlags, train_into
 from smidgen.data.checks import Quarantined
 from smidgen.data.holdout import hold_out, unseen
 from smidgen.data.prepare import prepare_pairs
@@ -21,7 +21,8 @@ from smidgen.evaluation.calibration import Calibration, calibration
 from smidgen.models.reward_model import RewardModel, new_reward_model, save_reward_model
 from smidgen.pairs import PreferencePair, Scalar
 from smidgen.runs import write_json
-from smidgen.training.loop import Recipe, TrainingLog
+from smidgen.training.loop import Around, Recipe, TrainingLog
+from smidgen.training.record import OnLog
 from smidgen.training.reward import RewardPair, pair_rewards, reward_pairs, train_reward
 
 DEFAULT_RECIPE = Recipe()
@@ -58,6 +59,7 @@ def reward(
     centring: Centring = 0.0,
     head_std: HeadStd = None,
     recipe: Annotated[Recipe, SETTINGS] = DEFAULT_RECIPE,
+    upkeep: UpkeepFlags = DEFAULT_UPKEEP,
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> Outcome:
@@ -79,7 +81,8 @@ def reward(
         measured: list[Calibration] = []
 
         def run(*, on_log: OnLog) -> TrainingLog:
-            log = train_reward(rm, task.pairs, recipe=recipe, seed=seed, centring=centring, on_log=on_log)
+            around: Around = {**upkeep.around(out), "on_log": on_log}
+            log = train_reward(rm, task.pairs, recipe=recipe, seed=seed, centring=centring, **around)
             if task.heldout:
                 measured.append(calibration(*pair_rewards(rm, task.heldout), [p.idx for p in task.heldout]))
                 on_log({**log.rows[-1], **measured[0].numbers()})
