@@ -58,12 +58,13 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     def call(*argv: object, pairs: Path | None = None) -> tuple[int, str, str]:
         data = ("--pairs", pairs or folder / "pairs.jsonl", "--heldout", folder / "heldout.jsonl")
         code = main([str(word) for word in ("train", "maxmin", *data, "--model", folder / "lm", "--out", "mm", *argv)])
-        return code, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        return code, out, err
 
     return call
 
 
-FAST = ("--learning-rate", "1e-3", "--epochs", 3, "--batch-size", 8)
+FAST = ("--learning-rate", "1e-3", "--epochs", 2, "--batch-size", 8)
 
 
 def check_groups_are_served(told: dict) -> None:

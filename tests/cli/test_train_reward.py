@@ -38,10 +38,11 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
 
-    def call(*argv: object, pairs: Path | None = None, out: str = "rm") -> tuple[int, str, str]:
-        data = ("--pairs", pairs or folder / "pairs.jsonl", "--model", folder / "lm", "--out", out)
+    def call(*argv: object, pairs: Path | None = None, into: str = "rm") -> tuple[int, str, str]:
+        data = ("--pairs", pairs or folder / "pairs.jsonl", "--model", folder / "lm", "--out", into)
         code = main([str(word) for word in ("train", "reward", *data, *argv)])
-        return code, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        return code, out, err
 
     return call
 
@@ -83,7 +84,7 @@ def test_held_out_pairs_may_be_given_and_need_not_be(run: Run, folder: Path, tmp
     held.write_text("".join(json.dumps(row) + "\n" for row in [*rows, ROWS[0]]))
     code, out, _ = run("--steps", 1, "--heldout", held, "--json")
     assert (code, json.loads(out)["heldout_pairs"]) == (0, 5), "a prompt that is trained on is no held-out one"
-    code, out, _ = run("--steps", 1, "--heldout-share", 0, "--json", out="none")
+    code, out, _ = run("--steps", 1, "--heldout-share", 0, "--json", into="none")
     assert code == 0
     assert "heldout_accuracy" not in json.loads(out)
     assert not (tmp_path / "none" / "heldout.json").exists()

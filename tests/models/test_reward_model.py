@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from transformers import (
     GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedTokenizerFast,
+    PreTrainedTokenizerBase,
     Qwen2Config,
     Qwen2ForSequenceClassification,
 )
@@ -39,7 +40,7 @@ CHAT = (
     "{% for m in messages %}<|endoftext|>{{ m.role }}: {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|endoftext|>assistant: {% endif %}"
 )
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 
 
 @pytest.fixture
@@ -54,9 +55,14 @@ def rm(causal: Path) -> RewardModel:
     return new_reward_model(causal, seed=5)
 
 
-def saved_classifier(kind: str, tokenizer: PreTrainedTokenizerFast, folder: Path, *, labels: int = 1) -> Path:
+def saved_classifier(kind: str, tokenizer: PreTrainedTokenizerBase, folder: Path, *, labels: int = 1) -> Path:
     """A random classifier of another architecture, saved as anybody would publish it, without a padding token."""
-    common = {"vocab_size": len(tokenizer), "num_labels": labels, "max_position_embeddings": 96, **SMALL}
+    common: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "num_labels": labels,
+        "max_position_embeddings": 96,
+        **SMALL,
+    }
     torch.manual_seed(0)
     if kind == "qwen2":
         model = Qwen2ForSequenceClassification(Qwen2Config(**common, num_key_value_heads=2, pad_token_id=None))
@@ -84,7 +90,7 @@ def test_a_published_classifier_scores_as_its_own_code_does_row_by_row(
     kind: str, tiny: LanguageModel, tmp_path: Path
 ) -> None:
     """Without a padding token that code takes one row at a time; ours takes all at once."""
-    folder = saved_classifier(kind, tiny.tokenizer, tmp_path / kind)  # pyright: ignore[reportArgumentType]
+    folder = saved_classifier(kind, tiny.tokenizer, tmp_path / kind)
     classes = {"qwen2": Qwen2ForSequenceClassification, "bert": BertForSequenceClassification}
     peer = classes[kind].from_pretrained(folder).eval()
     rm = load_reward_model(folder)
@@ -182,7 +188,7 @@ def test_broken_weights_do_not_pass_as_rewards(rm: RewardModel) -> None:
 def test_what_is_no_reward_model_is_refused(causal: Path, tiny: LanguageModel, tmp_path: Path) -> None:
     with pytest.raises(SmidgenError, match=r"got one without score.weight.*train reward"):
         load_reward_model(causal)
-    two = saved_classifier("bert", tiny.tokenizer, tmp_path / "two", labels=2)  # pyright: ignore[reportArgumentType]
+    two = saved_classifier("bert", tiny.tokenizer, tmp_path / "two", labels=2)
     for load in (load_reward_model, new_reward_model):
         with pytest.raises(UsageError, match=r"one label.*got 2: LABEL_0, LABEL_1\. Give"):
             load(two)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise, product
 
 import numpy as np
@@ -40,12 +41,12 @@ def exact(x: np.ndarray) -> tuple[Fit[Weights], LogLikelihoods[Weights]]:
     def log_likelihoods(weights: Weights) -> np.ndarray:
         return log_expit(x @ np.array(weights)).sum(1)
 
-    def fit(users: list[int]) -> Weights:  # type: ignore[misc]
+    def fit(users: Sequence[int]) -> Weights:
         totals = log_expit(x[list(users)] @ GRID.T).sum((0, 1))
         first, second = GRID[totals.argmax()]
         return float(first), float(second)
 
-    return fit, log_likelihoods  # pyright: ignore[reportReturnType]
+    return fit, log_likelihoods
 
 
 @settings(max_examples=25, deadline=None)
@@ -85,7 +86,7 @@ def test_only_groups_that_changed_are_fitted_again() -> None:
     fit, likelihoods = exact(x)
     asked: list[tuple[int, ...]] = []
 
-    def counted(users: list[int]) -> Weights:
+    def counted(users: Sequence[int]) -> Weights:
         asked.append(tuple(users))
         return fit(users)
 
@@ -99,7 +100,7 @@ def test_of_fits_that_are_not_exact_the_best_round_is_returned() -> None:
     fit, likelihoods = exact(x)
     calls = iter(range(100))
 
-    def worsening(users: list[int]) -> Weights:
+    def worsening(users: Sequence[int]) -> Weights:
         first, second = fit(users)
         return (first, second) if next(calls) < 2 else (-first, -second)
 

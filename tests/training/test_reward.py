@@ -137,12 +137,12 @@ def test_training_learns_the_preferences(rm: RewardModel, encoded: list[RewardPa
 
 def test_centring_pulls_the_rewards_to_a_mean_of_0(rm: RewardModel, encoded: list[RewardPair]) -> None:
     with torch.no_grad():
-        before = sum(pair_rewards(rm, encoded))
+        before = np.add(*pair_rewards(rm, encoded))
         rm.lm.model.score.weight.mul_(4 / before.mean())  # pyright: ignore
-        before = sum(pair_rewards(rm, encoded))
+        before = np.add(*pair_rewards(rm, encoded))
     train_reward(rm, encoded, recipe=RECIPE, seed=0, centring=1.0)
     assert abs(before.mean()) > 3.9
-    assert abs(sum(pair_rewards(rm, encoded)).mean()) < 1
+    assert abs(np.add(*pair_rewards(rm, encoded)).mean()) < 1
 
 
 def test_scores_become_margins_and_weights_are_read(rm: RewardModel) -> None:
