@@ -72,7 +72,5 @@ def test_a_reference_that_reads_tokens_differently_is_refused(tiny: LanguageMode
     with pytest.raises(UsageError, match=r"the policy's tokenizer, got [0-9]+ tokens against [0-9]+; .* is [0-9N]"):
         check_same_tokens(tiny, other)
     smaller = replace(tiny, model=other.model)
-    with pytest.raises(
-        UsageError, match=r"expected embeddings for all [0-9]+ tokens .* and [0-9]+\. Give"
-    ):
+    with pytest.raises(UsageError, match=r"expected embeddings for all [0-9]+ tokens .* and [0-9]+\. Give"):
         check_same_tokens(tiny, smaller)

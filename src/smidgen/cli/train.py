@@ -163,7 +163,8 @@ for _loss in loss:
 
 def _preference_job(objective: Loss, given: Mapping[str, Any]) -> Job:
     """A training on pairs, ready to start, from the arguments of its command."""
-    data, recipe, upkeep = given["data"], given["recipe"], given["upkeep"]
+    data, recipe = given["data"], given["recipe"]
+    kept: Around = given["upkeep"].around(given["out"])
     lm = load_language_model(given["model"])
 
     def prepared(data: PairData) -> Prepared:
@@ -180,7 +181,7 @@ def _preference_job(objective: Loss, given: Mapping[str, Any]) -> Job:
     unseen = prepared(replace(data, pairs=[*given["heldout"]])) if given["heldout"] else None
 
     def run(*, on_log: OnLog) -> TrainingLog:
-        around: Around = {**upkeep.around(given["out"]), "on_log": on_log}
+        around: Around = {**kept, "on_log": on_log}
         if unseen:
             values = reference(unseen.encoded)
             measure = heldout_measure(lm, unseen.encoded, values, objective=objective, recipe=recipe)
