@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from smidgen.errors import UsageError
-from smidgen.runs import atomic_write, content_hash, file_hash, open_run, read_json, write_json
+from smidgen.runs import atomic_folder, atomic_write, content_hash, file_hash, open_run, read_json, write_json
 
 IDENTITY = {"command": "minimize", "settings": {"seed": 0, "sizes": (50, 100)}, "inputs": {"pairs.jsonl": "ab"}}
 
@@ -111,3 +111,19 @@ def test_a_folder_with_anything_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not empty"):
         open_run(tmp_path, IDENTITY)
     assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with atomic_folder(folder) as part:
+        (part / "weights").write_text("old")
+        assert not folder.exists()
+    with pytest.raises(RuntimeError), atomic_folder(folder) as part:
+        (part / "weights").write_text("new")
+        raise RuntimeError
+    assert (folder / "weights").read_text() == "old"
+    with atomic_folder(folder) as part:
+        (part / "others").write_text("new")
+    assert names(folder) == ["others"]
+    assert names(tmp_path) == ["model"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755

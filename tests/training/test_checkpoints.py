@@ -79,7 +79,8 @@ def run(
         "keep": kept,
         "log_every": 5,
     }
-    train(model, **{"objective": curve, "batches": points, **settings, **more})
+    arguments: dict[str, Any] = {"objective": curve, "batches": points, **settings, **more}
+    train(model, **arguments)
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
     return weights, [{k: v for k, v in row.items() if k not in MEASURED} for row in rows]
 
@@ -153,11 +154,6 @@ def leave_one_empty_file(checkpoint: Path) -> None:
     (checkpoint / "weights.safetensors").touch()
 
 
-def leave_nothing(checkpoint: Path) -> None:
-    shutil.rmtree(checkpoint)
-    checkpoint.mkdir()
-
-
 def empty_the_mark(checkpoint: Path) -> None:
     (checkpoint / "complete.json").write_text("")
 
@@ -171,7 +167,6 @@ SPOILS = [
     spoil_by_one_bit,
     spoil_by_removing,
     leave_one_empty_file,
-    leave_nothing,
     empty_the_mark,
     write_a_mark_that_lists_nothing,
 ]

@@ -39,7 +39,7 @@ from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.settings import settings_model
 from smidgen.training.heldout import heldout_measure
-from smidgen.training.loop import Evaluation, Recipe, TrainingLog
+from smidgen.training.loop import Around, Evaluation, Recipe, TrainingLog
 from smidgen.training.losses import Loss, combine, loss
 from smidgen.training.preference import (
     ReferenceLogps,
@@ -163,7 +163,8 @@ for _loss in loss:
 
 def _preference_job(objective: Loss, given: Mapping[str, Any]) -> Job:
     """A training on pairs, ready to start, from the arguments of its command."""
-    data, recipe, upkeep = given["data"], given["recipe"], given["upkeep"]
+    data, recipe = given["data"], given["recipe"]
+    kept: Around = given["upkeep"].around(given["out"])
     lm = load_language_model(given["model"])
 
     def prepared(data: PairData) -> Prepared:
@@ -180,8 +181,7 @@ def _preference_job(objective: Loss, given: Mapping[str, Any]) -> Job:
     unseen = prepared(replace(data, pairs=[*given["heldout"]])) if given["heldout"] else None
 
     def run(*, on_log: OnLog) -> TrainingLog:
-        around = upkeep.around(given["out"])
-        around["on_log"] = on_log
+        around: Around = {**kept, "on_log": on_log}
         if unseen:
             values = reference(unseen.encoded)
             measure = heldout_measure(lm, unseen.encoded, values, objective=objective, recipe=recipe)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from transformers.activations import NewGELUActivation
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.models.allocator import keep_freed_memory
 from smidgen.models.attention import BESIDE
-from smidgen.runs import write_text
+from smidgen.runs import atomic_folder, write_text
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -167,19 +165,7 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 def save_language_model(lm: LanguageModel, folder: Path | str, *, card: str) -> None:
     """Write model, tokenizer and model card in Hugging Face format; the folder appears whole or not at all."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with atomic_folder(folder) as part:
         lm.model.save_pretrained(part)
         lm.tokenizer.save_pretrained(part)
         write_text(part / "README.md", card)
-        part.chmod(0o755)
-        for file in part.iterdir():
-            file.chmod(0o644)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.replace(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise

@@ -198,12 +198,15 @@ def train(
         keeper = Keeper(keep, moving, _identity(moving, recipe, steps)) if keep else None
         if keeper:
             keeper.resume()
+        on_log = around.get("on_log") or (lambda row: None)
         for row in moving.record.log.rows:
-            _tell(row, around)
+            on_log(row)
         try:
-            for parts in _from_step(batches, moving.step):
+            for parts in batches(moving.step) if callable(batches) else islice(batches, moving.step, None):
                 _step(runner, objective, parts, moving, recipe, steps, around.get("on_step"))
-                _log(runner, moving, steps, log_every, around)
+                if row := _row(runner, moving, steps, log_every, around.get("evaluation")):
+                    on_log(row)
+                    moving.record.start_clock()
                 if keeper and keeper.due():
                     keeper.save()
         except NotFinite as error:
@@ -231,10 +234,6 @@ def _identity(moving: Moving, recipe: Recipe, steps: int) -> dict[str, Any]:
     return {"recipe": asdict(recipe), "steps": steps, "weights": content_hash(shapes)}
 
 
-def _from_step(batches: Batches | Callable[[int], Batches], step: int) -> Batches:
-    return batches(step) if callable(batches) else islice(batches, step, None)
-
-
 def _step(
     runner: nn.Module,
     objective: Objective,
@@ -247,7 +246,7 @@ def _step(
     optimizer, scaler, device = moving.optimizer, moving.scaler, moving.record.device
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate * learning_rate_scale(moving.step, steps, recipe)
-    parts = [*parts, *[_silent(parts[-1])] * more_passes(runner, len(parts), device)]
+    parts = [*parts, *(_silent(parts[-1]) for _ in range(more_passes(runner, len(parts), device)))]
     losses, examples, tokens = [], 0, 0
     for number, (part, share) in enumerate(
         zip(parts, _shares([p.weight for p in parts], device), strict=True), start=1
@@ -275,22 +274,17 @@ def _step(
     )
 
 
-def _log(runner: nn.Module, moving: Moving, steps: int, log_every: int, around: Around) -> None:
-    evaluation, step, last = around.get("evaluation"), moving.step, moving.step == steps
-    measured = evaluation is not None and (last or step % evaluation.every_steps == 0)
+def _row(runner: nn.Module, moving: Moving, steps: int, log_every: int, evaluation: Evaluation | None) -> Row | None:
+    """The row of the step that was just made, with what is measured after it; None where none is due."""
+    step, last = moving.step, moving.step == steps
+    measured = evaluation if evaluation and (last or step % evaluation.every_steps == 0) else None
     if not (measured or last or step % log_every == 0):
-        return
+        return None
     row = moving.record.row(step)
-    if evaluation and measured:
+    if measured:
         with torch.no_grad():
-            row.update(evaluation.measure(runner))
-    _tell(row, around)
-    moving.record.start_clock()
-
-
-def _tell(row: Row, around: Around) -> None:
-    if on_log := around.get("on_log"):
-        on_log(row)
+            row.update(measured.measure(runner))
+    return row
 
 
 def _shares(weights: list[float], device: torch.device) -> list[float]:
