@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from benchmarks.objectives.trainings import Material, Training
-from smidgen.models.reward_model import RewardModel, as_reward, load_reward_model, new_reward_model, save_reward_model
-from smidgen.training.reward import heldout_rewards, reward_pairs, train_reward
 
 from smidgen.data.prepare import prepare_pairs
 from smidgen.data.prompts import load_prompts
@@ -20,11 +18,13 @@ from smidgen.evaluation.policy_change import answer_log_ratios, kl_samples, wins
 from smidgen.evaluation.refusal import bench, outcomes
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reference_store import ReferenceStore
+from smidgen.models.reward_model import RewardModel, as_reward, load_reward_model, new_reward_model, save_reward_model
 from smidgen.models.rewards import Reward
 from smidgen.pairs import PreferencePair, messages_from, random_key
 from smidgen.runs import write_json
 from smidgen.training.loop import Recipe
 from smidgen.training.preference import reference_logps
+from smidgen.training.reward import pair_rewards, reward_pairs, train_reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def reward_model(
     rm = new_reward_model(asked.model)
     encoded, _ = reward_pairs(rm, pairs, template)
     train_reward(rm, encoded, recipe=replace(recipe, steps=None, epochs=2), seed=0, centring=0.01)
-    chosen, rejected = heldout_rewards(rm, reward_pairs(rm, heldout, template)[0])
+    chosen, rejected = pair_rewards(rm, reward_pairs(rm, heldout, template)[0])
     accuracy = float(np.mean((chosen > rejected) + 0.5 * (chosen == rejected)))
     write_json(asked.out / "reward.json", {"pairs": len(pairs), "heldout": len(chosen), "heldout_accuracy": accuracy})
     save_reward_model(rm, folder, card="The judge of a table of objectives.\n")

@@ -212,5 +212,4 @@ def _put_back(moving: Moving, weights: Mapping[str, Tensor], optimizer: Mapping[
         parameter = moving.parameters[name]
         # A count of steps is one number for all shards.
         kept = values.to(parameter.device) if not values.ndim else like(parameter, values)
-        # Read from a file, it lies at any address, and the vectorised step rounds by where its operands begin.
-        moving.optimizer.state[parameter][key] = kept.clone()
+        moving.optimizer.state[parameter][key] = kept

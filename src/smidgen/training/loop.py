@@ -225,6 +225,8 @@ def _start(runner: nn.Module, recipe: Recipe) -> Moving:
         weight_decay=recipe.weight_decay,
         fused=device.type in ("cpu", "cuda"),
     )
+    # A training of the same model that was interrupted may have left some.
+    optimizer.zero_grad(set_to_none=True)
     scaler = torch.amp.GradScaler(device.type, enabled=computing_dtype(recipe.dtype, device) == "float16")
     return Moving(parameters, optimizer, scaler, Record(device))
 
