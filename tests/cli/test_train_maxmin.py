@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from smidgen.cli import main
+from smidgen.cli.trainings.ppo import load_reward as ppo_reward
 from smidgen.errors import SmidgenError
 from smidgen.models.group_rewards import load_group_rewards, load_reward
 from smidgen.models.load import save_language_model
@@ -97,6 +98,9 @@ def test_users_are_parted_and_both_groups_served(run: Run, tmp_path: Path) -> No
     assert np.abs(each).max() < 5
     least = load_reward(str(tmp_path / "mm"), template="plain")(prompts, answers)
     np.testing.assert_allclose(least, each.min(0))
+    for_ppo, value_head = ppo_reward(str(tmp_path / "mm"), "plain")
+    assert value_head is None
+    assert for_ppo(prompts, answers).tolist() == least.tolist()
     single = load_reward(str(tmp_path / "mm" / "single"), template="plain")(prompts, answers)
     assert single[0] > single[1], "one reward is the majority's"
 

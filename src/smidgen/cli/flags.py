@@ -79,8 +79,8 @@ TemplateName = Annotated[
     str,
     Parameter(
         metavar="NAME",
-        help="How a conversation becomes text: plain, hh or chat. "
-        "plain is `user: {prompt} assistant: {response}`, hh is hh-rlhf's, chat is the tokenizer's own.",
+        help="How a conversation becomes text: plain, hh, chat or verbatim. plain is "
+        "`user: {prompt} assistant: {response}`, hh is hh-rlhf's, chat the tokenizer's own, verbatim adds nothing.",
     ),
 ]
 MaxLength = Annotated[

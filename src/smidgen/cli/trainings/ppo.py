@@ -21,9 +21,10 @@ from smidgen.data.templates import load_template
 from smidgen.data.tokens import encode_prompts
 from smidgen.errors import UsageError
 from smidgen.evaluation.reward_rules import load_rule, reward_rule
+from smidgen.models.group_rewards import INDEX, load_group_rewards
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reward_model import as_reward, load_reward_model
-from smidgen.models.rewards import Reward
+from smidgen.models.rewards import Reward, minimum
 from smidgen.pairs import messages_from
 from smidgen.report.ppo_figure import ppo_png
 from smidgen.runs import atomic_write
@@ -49,7 +50,8 @@ RewardName = Annotated[
     str,
     Parameter(
         metavar="REWARD",
-        help="A reward model: folder or hub name; or a rule, such as refusal:harmful=FILE. "
+        help="A reward model: folder or hub name; the folder of `train maxmin`, whose least happy group counts; or a "
+        "rule, such as refusal:harmful=FILE. "
         f"Rules: {', '.join(reward_rule.names())}.",
     ),
 ]
@@ -103,7 +105,7 @@ def ppo(
 
 
 def load_reward(reward: str, template: str) -> tuple[Reward, Tensor | None]:
-    """A rule by its name and settings, or else a reward model; and where a value head may start, if that says so.
+    """A rule, the minimum of group rewards, or a reward model; and where a value head may start, if that says so.
 
     Raises:
         UsageError: A setting that the rule does not take.
@@ -116,6 +118,8 @@ def load_reward(reward: str, template: str) -> tuple[Reward, Tensor | None]:
             f"expected a reward model or a rule, got {reward!r}, which is no folder here; give a folder, a hub name "
             f"such as owner/model, or one of: {', '.join(reward_rule.names())}."
         )
+    if (Path(reward) / INDEX).exists():
+        return minimum(load_group_rewards(reward)), None
     rm = load_reward_model(reward)
     rm.lm.model.to(own_device(rm.lm.device))  # pyright: ignore[reportArgumentType]
     # Whatever the architecture calls its head, it is the layer that gives the one number.
