@@ -35,7 +35,7 @@ from smidgen.data.prepare import Prepared
 from smidgen.data.templates import load_template
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import InvalidData, UsageError
-from smidgen.models.load import LanguageModel, load_language_model
+from smidgen.models.load import LanguageModel, check_same_tokens, load_language_model
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.settings import settings_model
 from smidgen.training.heldout import heldout_measure
@@ -58,6 +58,11 @@ Unseen = Annotated[
     tuple[str, ...],
     RARE,
     Parameter(metavar="SOURCE", help="Pairs never trained on, to measure while training; repeatable."),
+]
+Reference = Annotated[
+    str | None,
+    RARE,
+    Parameter(metavar="MODEL", help="What the policy is held close to; without it, the model that it starts from."),
 ]
 EvaluateEvery = Annotated[
     PositiveInt, RARE, Parameter(metavar="STEPS", help="Steps from one measurement on --heldout to the next.")
@@ -131,6 +136,7 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
         out: Out,
         loss_settings: BaseModel,
         plus: Annotated[str, RARE, Parameter(metavar="LOSSES", help="Add weighted losses, such as 0.2*nll.")] = "",
+        reference: Reference = None,
         heldout: Unseen = (),
         evaluate_every: EvaluateEvery = 50,
         recipe: Annotated[Recipe, SETTINGS] = DEFAULT_RECIPE,
@@ -139,13 +145,14 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
         dry_run: DryRun = False,
     ) -> Outcome:
         arguments = {"data": data, "model": model, "out": out, "loss": loss_settings, "plus": plus}
-        arguments |= {"heldout": heldout, "evaluate_every": evaluate_every, "recipe": recipe, "upkeep": upkeep}
-        arguments |= {"seed": seed, "dry_run": dry_run}
+        arguments |= {"reference": reference, "heldout": heldout, "evaluate_every": evaluate_every}
+        arguments |= {"recipe": recipe, "upkeep": upkeep, "seed": seed, "dry_run": dry_run}
         own = partial(function, **dict(loss_settings))
         objective = combine({own: 1.0, plus: 1.0}) if plus else own
 
         job = partial(_preference_job, objective, arguments)
-        return train_into(f"train {name}", arguments, [*data.pairs, *heldout, model], job)
+        inputs = [*data.pairs, *heldout, model, *([reference] if reference else [])]
+        return train_into(f"train {name}", arguments, inputs, job)
 
     command.__name__ = name
     command.__doc__ = (inspect.getdoc(function) or name).split("\n\n")[0]
@@ -166,6 +173,8 @@ def _preference_job(objective: Loss, given: Mapping[str, Any]) -> Job:
     data, recipe = given["data"], given["recipe"]
     kept: Around = given["upkeep"].around(given["out"])
     lm = load_language_model(given["model"])
+    ref_lm = load_language_model(given["reference"]) if given["reference"] else lm
+    check_same_tokens(lm, ref_lm)
 
     def prepared(data: PairData) -> Prepared:
         found = data.prepared(lm.tokenizer, positions=lm.max_positions)
@@ -175,7 +184,8 @@ def _preference_job(objective: Loss, given: Mapping[str, Any]) -> Job:
     def reference(pairs: Sequence[EncodedPair]) -> list[ReferenceLogps] | None:
         if not needs_reference(objective, pairs):
             return None
-        return reference_logps(lm, pairs, ReferenceStore(given["out"] / "reference.sqlite"), dtype=recipe.dtype)
+        ref_lm.model.to(lm.device)  # pyright: ignore[reportArgumentType]
+        return reference_logps(ref_lm, pairs, ReferenceStore(given["out"] / "reference.sqlite"), dtype=recipe.dtype)
 
     learnt = prepared(data)
     unseen = prepared(replace(data, pairs=[*given["heldout"]])) if given["heldout"] else None
