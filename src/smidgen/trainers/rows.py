@@ -25,10 +25,13 @@ def listed(rows: Rows | None, tokenizer: Any, *, what: str) -> list[dict[str, An
     """Rows as dicts; every answer ends in end of text, so where the data writes it out it is taken off.
 
     Raises:
-        UsageError: None.
+        UsageError: None, or several datasets by name.
     """
     if rows is None:
         raise UsageError(f"expected train_dataset, {what}, got None; give a datasets.Dataset or a list.")
+    if isinstance(rows, Mapping):
+        names = ", ".join(map(str, rows))
+        raise UsageError(f"expected one dataset, got a dict of {names}; give one of them, such as a split.")
     end = str(tokenizer.eos_token)
     return [{k: v.removesuffix(end) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
 

@@ -79,8 +79,8 @@ def start_or_go_on(keep: Keep | None, resume: bool | None) -> None:
     """
     if resume not in (True, False, None):
         raise UsageError(
-            f"expected resume_from_checkpoint True or False, got {resume!r}: checkpoints are in output_dir/checkpoints, "
-            "and the newest whole one is taken. Give True."
+            f"expected resume_from_checkpoint True or False, got {resume!r}: checkpoints are in "
+            "output_dir/checkpoints, and the newest whole one is taken. Give True."
         )
     there = from_first(bool(keep and is_first() and last_good(keep.folder)))
     if resume and not there:
