@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,6 +19,7 @@ from smidgen.errors import UsageError
 from smidgen.models.load import load_language_model
 from smidgen.trainers import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, Trainer
 from smidgen.training.loop import Around, TrainingLog
+from smidgen.training.trackers import tracker
 
 Quiet = Callable[..., dict[str, Any]]
 WORDS = ["bread", "a lock", "the oak", "flour and water", "salt", "an hour"]
@@ -189,14 +191,24 @@ def test_what_is_measured_after_training_still_compares_with_the_start(folder: s
 
 
 def test_rows_reach_the_trackers_that_are_asked_for(folder: str, quiet: Quiet, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    told: list[Any] = []
 
-    made(folder, quiet(report_to=["tensorboard"], max_steps=3)).train()
-    events = EventAccumulator(str(tmp_path / "out" / "tensorboard")).Reload()
-    assert [event.step for event in events.Scalars("training/loss")] == [1, 2, 3]
+    @tracker
+    @contextmanager
+    def notebook(folder: Path, settings: Mapping[str, Any]) -> Iterator[Callable[[dict[str, float]], None]]:
+        told.append((folder, settings["beta"]))
+        yield lambda row: told.append(int(row["step"]))
+
+    try:
+        made(folder, quiet(report_to=["notebook"], max_steps=3)).train()
+    finally:
+        del tracker._functions["notebook"]
+    assert told == [(tmp_path / "out", 0.1), 1, 2, 3]
     with pytest.warns(UserWarning, match="no effect here: report_to=mlflow"):
         made(folder, quiet(report_to=["mlflow"]))
+    if not find_spec("trackio"):
+        with pytest.raises(UsageError, match="expected the package trackio for this tracker"):
+            made(folder, quiet(report_to="trackio")).train()
 
 
 def test_plain_arguments_of_transformers_will_do(folder: str, quiet: Quiet) -> None:

@@ -132,7 +132,8 @@ def warn_of_the_rest(args: Any, honoured: Collection[str], **others: Any) -> Non
         honoured: Names that do have an effect, besides `HONOURED`.
         others: Arguments of the trainer itself that it does nothing with; those that are not None are named.
     """
-    usual = type(args)(output_dir=args.output_dir)
+    # On a machine without a GPU, TRL's configurations cannot be made without being told so.
+    usual = type(args)(output_dir=args.output_dir, use_cpu=args.use_cpu)
     known = HONOURED | _HARMLESS | set(honoured)
     names = [
         f.name
