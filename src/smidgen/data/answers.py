@@ -10,7 +10,7 @@ from typing import Any
 from smidgen.data.checks import BadRow, Quarantined, excerpt
 from smidgen.data.prepare import refuse_bad_data
 from smidgen.data.rows import answer_messages, own_row, own_source, prompt_messages
-from smidgen.data.sources import RawRow, Source, load_rows
+from smidgen.data.sources import Loaded, RawRow, Source, load_rows
 from smidgen.data.templates import Template
 from smidgen.data.tokens import TokenIds, check_lengths, end_of_text, tokenise
 from smidgen.errors import UsageError
@@ -120,7 +120,7 @@ def _weight(value: Any) -> float:
 
 
 def prepare_answers(
-    sources: Source | Sequence[Source],
+    sources: Source | Sequence[Source] | Loaded,
     *,
     template: Template,
     tokenizer: Any,
@@ -134,7 +134,7 @@ def prepare_answers(
     Two rows that mark the same answer differently both stay: people may disagree.
 
     Args:
-        sources: See `sources.load_rows`.
+        sources: See `sources.load_rows`; or what `sources.rows_in_memory` made of rows.
         template: Sets the text.
         tokenizer: With an end-of-text token.
         max_length: Most tokens of prompt and answer, end of text counted. None: no limit.
@@ -150,7 +150,9 @@ def prepare_answers(
     check_lengths(max_length, answer_head)
     if not 0 <= max_bad_fraction <= 1:
         raise UsageError(f"expected max_bad_fraction from 0 to 1, got {max_bad_fraction}; 0.5 allows half the rows.")
-    loaded = load_rows(sources, split=split, columns=("prompt", "label"))
+    loaded = sources
+    if not isinstance(loaded, Loaded):
+        loaded = load_rows(loaded, split=split, columns=("prompt", "label"))
     answers, rows, bad = _checked(loaded.rows)
     encoded = encode_answers(answers, template, tokenizer, max_length=max_length, answer_head=answer_head)
     kept: list[tuple[MarkedAnswer, EncodedAnswer]] = []

@@ -11,9 +11,10 @@ from typing import Any
 import torch.distributed as dist
 
 from smidgen.errors import UsageError
+from smidgen.trainers.upkeep import unknown_trackers
 from smidgen.training.loop import Recipe
 
-# What `recipe_of` reads, and what a trainer does with files.
+# What `recipe_of` and `upkeep_of` read, and what a trainer does with files.
 HONOURED = frozenset(
     {
         "adam_beta1",
@@ -21,11 +22,15 @@ HONOURED = frozenset(
         "adam_epsilon",
         "bf16",
         "data_seed",
+        "eval_steps",
+        "eval_strategy",
         "fp16",
         "gradient_accumulation_steps",
         "gradient_checkpointing",
         "activation_checkpointing",
         "learning_rate",
+        "logging_steps",
+        "logging_strategy",
         "lr_scheduler_type",
         "max_grad_norm",
         "max_steps",
@@ -33,6 +38,10 @@ HONOURED = frozenset(
         "optim",
         "output_dir",
         "per_device_train_batch_size",
+        "report_to",
+        "save_steps",
+        "save_strategy",
+        "save_total_limit",
         "seed",
         "use_cpu",
         "warmup_ratio",
@@ -48,11 +57,13 @@ _HARMLESS = {
     "dataloader_pin_memory",
     "dataloader_prefetch_factor",
     "disable_tqdm",
+    "do_eval",
     "do_train",
     "log_level",
     "log_level_replica",
     "logging_first_step",
     "parallelism_config",
+    "per_device_eval_batch_size",
     "remove_unused_columns",
     "run_name",
 }
@@ -121,7 +132,8 @@ def warn_of_the_rest(args: Any, honoured: Collection[str], **others: Any) -> Non
         honoured: Names that do have an effect, besides `HONOURED`.
         others: Arguments of the trainer itself that it does nothing with; those that are not None are named.
     """
-    usual = type(args)(output_dir=args.output_dir)
+    # On a machine without a GPU, TRL's configurations cannot be made without being told so.
+    usual = type(args)(output_dir=args.output_dir, use_cpu=args.use_cpu)
     known = HONOURED | _HARMLESS | set(honoured)
     names = [
         f.name
@@ -129,6 +141,7 @@ def warn_of_the_rest(args: Any, honoured: Collection[str], **others: Any) -> Non
         if f.init and f.name not in known and getattr(args, f.name, None) != getattr(usual, f.name, None)
     ]
     names += [name for name, value in others.items() if value is not None]
+    names += [f"report_to={name}" for name in unknown_trackers(args)]
     if names:
         warnings.warn(
             f"these arguments have no effect here: {', '.join(sorted(names))}. Everything else is honoured; see "

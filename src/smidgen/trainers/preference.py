@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-from smidgen.data.prepare import Prepared, prepare_pairs
-from smidgen.data.sources import rows_in_memory
+from smidgen.data.tokens import EncodedPair
 from smidgen.errors import UsageError
 from smidgen.models.load import LanguageModel, check_same_tokens, load_language_model
-from smidgen.models.reference_store import ReferenceStore
+from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.trainers.arguments import recipe_of, warn_of_the_rest
 from smidgen.trainers.configs import CPOConfig, DPOConfig, ORPOConfig
-from smidgen.trainers.trainer import Trainer, language_model_of, one_of
-from smidgen.training.loop import TrainingLog
+from smidgen.trainers.rows import Rows, counted, listed, most_tokens, prepared_pairs, scratch_store
+from smidgen.trainers.trainer import HeldOut, Measure, Trainer, default_folder, evaluated, language_model_of, one_of
+from smidgen.training.heldout import heldout_measure
+from smidgen.training.loop import Around, TrainingLog
 from smidgen.training.losses import Loss, combine, loss
-from smidgen.training.preference import check_objective, needs_reference, reference_logps, train_preference
-
-Rows = Iterable[Mapping[str, Any]]
+from smidgen.training.preference import (
+    ReferenceLogps,
+    check_objective,
+    needs_reference,
+    reference_logps,
+    train_preference,
+)
 
 # TRL's name of a loss, and the settings that it reads from the configuration, as ours.
 _LOSSES: dict[str, Callable[[Any], str]] = {
@@ -57,6 +61,7 @@ def DPOTrainer(
     ref_model: PreTrainedModel | str | None = None,
     args: TrainingArguments | None = None,
     train_dataset: Rows | None = None,
+    eval_dataset: Rows | None = None,
     processing_class: PreTrainedTokenizerBase | None = None,
     *,
     model_ref: PreTrainedModel | str | None = None,
@@ -74,6 +79,7 @@ def DPOTrainer(
         args: A `DPOConfig` or TRL's own; of plain TrainingArguments, everything about the loss is at its default.
         train_dataset: Rows with prompt, chosen and rejected (or two whole conversations): a `datasets.Dataset`, a list
             of dicts. Columns `chosen_score`, `rejected_score`, `weight` and `group` reach the loss.
+        eval_dataset: Rows of the same kind, to measure on; see `eval_strategy`.
         processing_class: The tokenizer (also `tokenizer`); the model's own where None.
         beta: In place of the configuration's.
         peft_config: A LoRA configuration on all linear layers; the adapter is folded in at the end.
@@ -85,7 +91,7 @@ def DPOTrainer(
         UsageError: Two names of one argument that differ, or a setting that cannot be taken.
         InvalidData: No usable pairs, or scores that the loss needs and the pairs lack.
     """
-    args = args or DPOConfig(output_dir=_default_folder(model, "DPO"))
+    args = args or DPOConfig(output_dir=default_folder(model, "DPO"))
     warn_of_the_rest(args, _DPO_FIELDS, **others)
     objective = _dpo_objective(args, beta)
     reference = one_of(ref_model=ref_model, model_ref=model_ref)
@@ -96,6 +102,7 @@ def DPOTrainer(
         train_dataset,
         tokenizer,
         objective,
+        eval_rows=eval_dataset,
         reference=reference,
         peft_config=peft_config,
         template=template,
@@ -106,6 +113,7 @@ def ORPOTrainer(
     model: str | Path | PreTrainedModel,
     args: TrainingArguments | None = None,
     train_dataset: Rows | None = None,
+    eval_dataset: Rows | None = None,
     processing_class: PreTrainedTokenizerBase | None = None,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -114,12 +122,19 @@ def ORPOTrainer(
     **others: Any,
 ) -> Trainer:
     """Train on pairs with ORPO; see `DPOTrainer`. The likelihood term covers the chosen answer, not the prompt."""
-    args = args or ORPOConfig(output_dir=_default_folder(model, "ORPO"))
+    args = args or ORPOConfig(output_dir=default_folder(model, "ORPO"))
     warn_of_the_rest(args, ("beta", "disable_dropout", "max_length"), **others)
     objective = loss.bind(f"orpo:odds_weight={getattr(args, 'beta', 0.1)}")
     tokenizer = one_of(processing_class=processing_class, tokenizer=tokenizer)
     return _preference_trainer(
-        model, args, train_dataset, tokenizer, objective, peft_config=peft_config, template=template
+        model,
+        args,
+        train_dataset,
+        tokenizer,
+        objective,
+        eval_rows=eval_dataset,
+        peft_config=peft_config,
+        template=template,
     )
 
 
@@ -127,6 +142,7 @@ def CPOTrainer(
     model: str | Path | PreTrainedModel,
     args: TrainingArguments | None = None,
     train_dataset: Rows | None = None,
+    eval_dataset: Rows | None = None,
     processing_class: PreTrainedTokenizerBase | None = None,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -135,12 +151,19 @@ def CPOTrainer(
     **others: Any,
 ) -> Trainer:
     """Train on pairs with CPO or SimPO; see `DPOTrainer`."""
-    args = args or CPOConfig(output_dir=_default_folder(model, "CPO"))
+    args = args or CPOConfig(output_dir=default_folder(model, "CPO"))
     known = ("beta", "cpo_alpha", "disable_dropout", "loss_type", "max_length", "simpo_gamma")
     warn_of_the_rest(args, known, **others)
     tokenizer = one_of(processing_class=processing_class, tokenizer=tokenizer)
     return _preference_trainer(
-        model, args, train_dataset, tokenizer, _cpo_objective(args), peft_config=peft_config, template=template
+        model,
+        args,
+        train_dataset,
+        tokenizer,
+        _cpo_objective(args),
+        eval_rows=eval_dataset,
+        peft_config=peft_config,
+        template=template,
     )
 
 
@@ -181,56 +204,55 @@ def _preference_trainer(
     tokenizer: PreTrainedTokenizerBase | None,
     objective: Loss,
     *,
+    eval_rows: Rows | None,
     reference: PreTrainedModel | str | None = None,
     peft_config: Any,
     template: str | None,
 ) -> Trainer:
-    if rows is None:
-        raise UsageError("expected train_dataset, the pairs to train on, got None; give a datasets.Dataset or a list.")
     lm = language_model_of(model, tokenizer)
-    prepared = prepared_rows(list(rows), lm, max_length=getattr(args, "max_length", None), template=template)
-    check_objective(objective, prepared.encoded)
-    recipe = recipe_of(args, len(prepared.encoded), peft_config=peft_config)
-    ref_lm = lm
-    if reference is not None:
-        ref_lm = (
-            load_language_model(reference) if isinstance(reference, str) else language_model_of(reference, tokenizer)
-        )
-        check_same_tokens(lm, ref_lm)
+    ref_lm = reference_model(reference, lm, tokenizer)
+    store = scratch_store()
 
-    def run(*, on_log: Callable[[dict[str, float]], None]) -> TrainingLog:
-        pairs, values = prepared.encoded, None
-        if needs_reference(objective, pairs):
-            with tempfile.TemporaryDirectory() as folder:
-                store = ReferenceStore(Path(folder) / "reference.sqlite")
-                values = reference_logps(ref_lm, pairs, store, dtype=recipe.dtype)
+    def read(rows: Rows | None, name: str) -> tuple[list[EncodedPair], dict[str, int]]:
+        known = listed(rows, lm.tokenizer, what="the pairs to train on")
+        most = most_tokens(lm, getattr(args, "max_length", None))
+        prepared, _ = prepared_pairs(known, lm.tokenizer, max_length=most, template=template, name=name)
+        check_objective(objective, prepared.encoded)
+        return prepared.encoded, counted([q.reason for q in prepared.quarantine], len(known), name=name)
+
+    pairs, left_out = read(rows, "train_dataset")
+    unseen = None if eval_rows is None else read(eval_rows, "eval_dataset")[0]
+    recipe = recipe_of(args, len(pairs), peft_config=peft_config)
+
+    def values(pairs: Sequence[EncodedPair]) -> list[ReferenceLogps] | None:
+        # The store knows the weights that the model started with, also when they have moved since.
+        return reference_logps(ref_lm, pairs, store, dtype=recipe.dtype) if needs_reference(objective, pairs) else None
+
+    def run(**around: Unpack[Around]) -> TrainingLog:
         seed = args.seed if args.data_seed is None else args.data_seed
-        return train_preference(lm, pairs, values, objective=objective, recipe=recipe, seed=seed, on_log=on_log)
+        return train_preference(lm, pairs, values(pairs), objective=objective, recipe=recipe, seed=seed, **around)
 
-    left_out = {reason: prepared.counts[reason] for reason in prepared.explanations}
-    return Trainer(lm, args, recipe, run, len(prepared.encoded), left_out)
+    def measure(unseen: Sequence[EncodedPair]) -> Measure:
+        values(pairs)
+        found = heldout_measure(lm, unseen, values(unseen), objective=objective, recipe=recipe)
+        return lambda scorer: evaluated(found(scorer))
 
-
-def prepared_rows(
-    rows: Sequence[Mapping[str, Any]], lm: LanguageModel, *, max_length: int | None, template: str | None
-) -> Prepared:
-    """Rows in TRL's formats as encoded pairs; what is left out is counted in a warning."""
-    first: Mapping[str, Any] = rows[0] if rows else {}
-    if template is None:
-        dialogues = "prompt" not in first and isinstance(first.get("chosen"), str)
-        template = "chat" if isinstance(first.get("chosen"), list) else "hh" if dialogues else "verbatim"
-    end = str(lm.tokenizer.eos_token)
-    # Every answer ends in end of text; where the data writes it out, it must not stand there twice.
-    plain = [{k: v.removesuffix(end) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
-    most = min(max_length or lm.max_positions + 1, lm.max_positions + 1)
-    loaded = rows_in_memory(plain, name="train_dataset")
-    prepared = prepare_pairs(loaded, template=template, tokenizer=lm.tokenizer, max_length=most, max_bad_fraction=1.0)
-    if prepared.quarantine:
-        listed = ", ".join(f"{prepared.counts[reason]} {reason}" for reason in prepared.explanations)
-        warnings.warn(f"{len(prepared.quarantine)} of {len(rows)} rows left out: {listed}.", UserWarning, stacklevel=4)
-    return prepared
+    held_out = None
+    if unseen is not None:
+        held_out = HeldOut(AnswerLogps(lm.model, find_layout(lm.model)), cache(partial(measure, unseen)))
+    return Trainer(lm, args, recipe, run, len(pairs), left_out, held_out)
 
 
-def _default_folder(model: str | Path | PreTrainedModel, kind: str) -> str:
-    name = model.config._name_or_path if isinstance(model, PreTrainedModel) else str(model)
-    return f"{Path(name).name or 'model'}-{kind}"
+def reference_model(
+    reference: PreTrainedModel | str | None, lm: LanguageModel, tokenizer: PreTrainedTokenizerBase | None
+) -> LanguageModel:
+    """The reference given, or the policy itself as it starts.
+
+    Raises:
+        UsageError: It reads token ids differently from the policy.
+    """
+    if reference is None:
+        return lm
+    ref_lm = load_language_model(reference) if isinstance(reference, str) else language_model_of(reference, tokenizer)
+    check_same_tokens(lm, ref_lm)
+    return ref_lm

@@ -1,4 +1,4 @@
-"""What a preference training does to pairs that it never sees: their loss, how many it ranks rightly, by how much."""
+"""What a training does to data that it never sees: the loss; of pairs, how many it ranks rightly, and by how much."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smidgen.errors import InvalidData
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import PairLogps, computing_in, find_layout
 from smidgen.models.rows import Layout
-from smidgen.training.loop import Recipe, split_by_tokens
+from smidgen.training.loop import Batch, Objective, Recipe, split_by_tokens
 from smidgen.training.losses import Loss, loss
 from smidgen.training.losses.base import log_ratio_difference
 from smidgen.training.preference import ReferenceLogps, check_objective, collate_pairs, pair_logps
@@ -69,6 +69,37 @@ def heldout_measure(
         right = torch.where(margin.abs() <= _TIE_NATS, 0.5, (margin > 0).float())
         found = torch.stack([torch.cat(losses).mean(), right.mean(), margin.mean()]).tolist()
         return dict(zip(("heldout_loss", "heldout_accuracy", "heldout_margin_nats"), found, strict=True))
+
+    return measure
+
+
+def heldout_loss(
+    objective: Objective,
+    collate: Callable[[list[int]], Batch],
+    lengths: Sequence[int],
+    *,
+    recipe: Recipe,
+    device: torch.device,
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Make a measure of any objective's loss on held-out examples.
+
+    Args:
+        collate: Makes one batch of the examples at these positions, on `device`.
+        lengths: Of the examples, in tokens.
+
+    Returns:
+        A function of the scorer that returns `heldout_loss`, the mean over examples by their weights.
+    """
+    parts = split_by_tokens(sorted(range(len(lengths)), key=lengths.__getitem__), lengths, recipe.micro_batch_tokens)
+
+    def measure(scorer: nn.Module) -> dict[str, float]:
+        total = weight = 0.0
+        for part in parts:
+            batch = collate(part)
+            with computing_in(recipe.dtype, device):
+                total += float(objective(scorer, batch).loss) * batch.weight
+            weight += batch.weight
+        return {"heldout_loss": total / weight}
 
     return measure
 

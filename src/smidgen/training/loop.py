@@ -94,6 +94,7 @@ class Around(TypedDict, total=False):
         keep: Write checkpoints, and go on from the last.
         evaluation: Measure something now and then.
         shard: Where several processes train, divide the weights among them (FSDP2) instead of copying them (DDP).
+        log_every: Steps between log rows, 10 unless given; the loss of a row is the mean since the row before.
     """
 
     on_log: OnLog | None
@@ -101,6 +102,7 @@ class Around(TypedDict, total=False):
     keep: Keep | None
     evaluation: Evaluation | None
     shard: bool
+    log_every: int
 
 
 def draw_batches(
@@ -173,7 +175,6 @@ def train(
     *,
     recipe: Recipe,
     steps: int,
-    log_every: int = 10,
     **around: Unpack[Around],
 ) -> TrainingLog:
     """Step `objective` over `batches` with AdamW; the weights of `model` change in place.
@@ -186,7 +187,6 @@ def train(
         batches: One element a step: its parts, whose gradients are averaged by their weights; may be lazy. Or what
             makes them from a step on, counted from 0, so that one that goes on need not make those it has seen.
         steps: How many there will be; the schedule needs to know.
-        log_every: Steps between log rows; the loss of a row is the mean since the row before.
 
     Raises:
         NotFinite: A loss or gradient is not finite. The message names its batch, and the last checkpoint, which stays.
@@ -198,7 +198,7 @@ def train(
         keeper = Keeper(keep, moving, _identity(moving, recipe, steps)) if keep else None
         if keeper:
             keeper.resume()
-        on_log = around.get("on_log") or (lambda row: None)
+        on_log, log_every = around.get("on_log") or (lambda row: None), around.get("log_every", 10)
         for row in moving.record.log.rows:
             on_log(row)
         try:

@@ -232,7 +232,8 @@ def train_ppo(
                 yield from _minibatches(rollout, advantages, returns, layout, recipe, now, key)
 
         objective = ppo_objective(settings, diary)
-        return train(policy, objective, batches, recipe=recipe, steps=steps, log_every=per_rollout, **around)
+        around["log_every"] = per_rollout
+        return train(policy, objective, batches, recipe=recipe, steps=steps, **around)
 
 
 def next_kl_coef(rows: Sequence[Mapping[str, float]], settings: PPOSettings) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Unpack
@@ -16,6 +16,7 @@ from torch.nn.functional import logsigmoid
 from smidgen.data.checks import Quarantined
 from smidgen.data.templates import Template
 from smidgen.errors import InvalidData, UsageError
+from smidgen.models.logprobs import computing_in
 from smidgen.models.reward_model import PaddedRows, RewardModel, RowRewards
 from smidgen.models.rows import Tokens
 from smidgen.pairs import PreferencePair
@@ -26,6 +27,7 @@ from smidgen.training.loop import (
     Recipe,
     TrainingLog,
     draw_batches,
+    split_by_tokens,
     step_parts,
     train,
     trainable,
@@ -229,6 +231,43 @@ def train_reward(
 
     with trainable(rm.lm, recipe, seed):
         return train(RowRewards(rm.lm.model), objective, batches, recipe=recipe, steps=steps, **around)
+
+
+def heldout_rewards(
+    rm: RewardModel, pairs: Sequence[RewardPair], *, recipe: Recipe, centring: float = 0.0
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Make a measure on held-out pairs, given the scorer that is being trained.
+
+    Args:
+        pairs: At least one, none of them trained on.
+        recipe: As trained with; its type of computation and its largest part are taken.
+
+    Returns:
+        A function of the scorer that returns `heldout_loss` (mean over pairs by their weights), `heldout_accuracy`
+        (share of pairs whose chosen answer is above, half for ties) and `heldout_margin_nats`, the mean r_w − r_l.
+
+    Raises:
+        InvalidData: No pairs.
+    """
+    if not pairs:
+        raise InvalidData("expected at least one held-out pair, got none; check what the data checks left out.")
+    lengths, weight = [pair.n_tokens for pair in pairs], sum(pair.weight for pair in pairs)
+
+    def measure(scorer: nn.Module) -> dict[str, float]:
+        losses, margins = [], []
+        for part in split_by_tokens(range(len(pairs)), lengths, recipe.micro_batch_tokens):
+            batch = collate_reward_pairs(rm, [pairs[i] for i in part]).to(rm.lm.device)
+            with computing_in(recipe.dtype, rm.lm.device):
+                chosen, rejected = scorer(batch.rows).chunk(2)
+            values = bradley_terry(chosen, rejected, margin=batch.margin, centring=centring)
+            losses.append((values * batch.share).sum() * batch.weight / weight)
+            margins.append(chosen - rejected)
+        margin = torch.cat(margins)
+        right = torch.where(margin == 0, 0.5, (margin > 0).float())
+        found = torch.stack([torch.stack(losses).sum(), right.mean(), margin.mean()]).tolist()
+        return dict(zip(("heldout_loss", "heldout_accuracy", "heldout_margin_nats"), found, strict=True))
+
+    return measure
 
 
 def _problem(pair: RewardPair, most: int) -> tuple[str, str] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Unpack
 
 import torch
@@ -16,6 +17,7 @@ from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel, language_model
 from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.models.rows import Layout, RowBatch, Tokens, collate_rows
+from smidgen.training.heldout import heldout_loss
 from smidgen.training.loop import (
     Around,
     LossTerms,
@@ -82,15 +84,7 @@ def train_on_answers(
     Raises:
         InvalidData: No examples, or one longer than the model's positions.
     """
-    lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
-    if not lengths:
-        raise InvalidData("expected at least one example to train on, got none; check what the data checks dropped.")
-    # The last token is predicted, not fed.
-    if max(lengths) - 1 > lm.max_positions:
-        raise InvalidData(
-            f"an example has {max(lengths)} tokens; expected at most {lm.max_positions + 1}. "
-            "Give a smaller --max-length so that it is dropped and counted."
-        )
+    lengths = _lengths(lm, prompts, answers)
     layout = layout or find_layout(lm.model)
     steps = recipe.total_steps(len(lengths))
     idxs = range(len(lengths)) if idxs is None else idxs
@@ -101,11 +95,45 @@ def train_on_answers(
             yield step_parts(examples, lengths, recipe, one_batch)
 
     def one_batch(part: list[int]) -> AnswerBatch:
-        rows = collate_rows([prompts[i] for i in part], [(answers[i],) for i in part], layout=layout)
-        return AnswerBatch(rows.to(lm.device), weight=len(rows.targets), idx=torch.tensor([idxs[i] for i in part]))
+        return _collated(lm, prompts, answers, idxs, layout, part)
 
     with trainable(lm, recipe, seed):
         return train(AnswerLogps(lm.model, layout), answer_nll, batches, recipe=recipe, steps=steps, **around)
+
+
+def heldout_nll(
+    lm: LanguageModel, prompts: Sequence[Tokens], answers: Sequence[Tokens], *, recipe: Recipe
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Make a measure of `answer_nll` on held-out answers, as `heldout_loss`; arguments as for `train_on_answers`."""
+    lengths, layout = _lengths(lm, prompts, answers), find_layout(lm.model)
+    collate = partial(_collated, lm, prompts, answers, range(len(lengths)), layout)
+    return heldout_loss(answer_nll, collate, lengths, recipe=recipe, device=lm.device)
+
+
+def _lengths(lm: LanguageModel, prompts: Sequence[Tokens], answers: Sequence[Tokens]) -> list[int]:
+    """Of prompt and answer together, in tokens; InvalidData where there are none, or one is too long."""
+    lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
+    if not lengths:
+        raise InvalidData("expected at least one example to train on, got none; check what the data checks dropped.")
+    # The last token is predicted, not fed.
+    if max(lengths) - 1 > lm.max_positions:
+        raise InvalidData(
+            f"an example has {max(lengths)} tokens; expected at most {lm.max_positions + 1}. "
+            "Give a smaller --max-length so that it is dropped and counted."
+        )
+    return lengths
+
+
+def _collated(
+    lm: LanguageModel,
+    prompts: Sequence[Tokens],
+    answers: Sequence[Tokens],
+    idxs: Sequence[int],
+    layout: Layout,
+    part: list[int],
+) -> AnswerBatch:
+    rows = collate_rows([prompts[i] for i in part], [(answers[i],) for i in part], layout=layout)
+    return AnswerBatch(rows.to(lm.device), weight=len(rows.targets), idx=torch.tensor([idxs[i] for i in part]))
 
 
 def new_language_model(

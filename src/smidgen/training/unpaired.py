@@ -7,7 +7,7 @@ and all processes share it, and a step costs the same however it is cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Unpack
@@ -24,6 +24,7 @@ from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, MarkedLogps, TokenLogps, computing_in, find_layout
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import Layout, RowBatch, Tokens, collate_rows
+from smidgen.training.heldout import heldout_loss
 from smidgen.training.loop import (
     Around,
     LossTerms,
@@ -166,16 +167,18 @@ def train_unpaired(
     objective: UnpairedLoss = kto_unpaired,
     recipe: Recipe,
     seed: int,
+    ref_lm: LanguageModel | None = None,
     layout: Layout | None = None,
     **around: Unpack[Around],
 ) -> TrainingLog:
-    """Train `lm` in place on single marked answers; the reference is the model as it starts.
+    """Train `lm` in place on single marked answers.
 
     Args:
         answers: At least one.
         store: Keeps the reference's values, of the answers and of the mismatched ones of every step.
         objective: A loss with its settings, such as `partial(kto_unpaired, beta=0.5)`.
         seed: Decides the order, and so who is mismatched with whom.
+        ref_lm: The reference, with the same tokens; None for the model as it starts.
 
     Raises:
         UsageError: A setting out of range, or batches of one answer, which hold no mismatched ones, for a loss that
@@ -188,12 +191,11 @@ def train_unpaired(
     steps = recipe.total_steps(len(answers))
     lengths = [len(answer) for answer in answers]
     drawn = draw_batches([a.idx for a in answers], lengths, batch_size=recipe.batch_size, steps=steps, seed=seed)
-    score = partial(store.logps, lm, dtype=recipe.dtype, layout=layout)
+    score = partial(store.logps, ref_lm or lm, dtype=recipe.dtype, layout=None if ref_lm else layout)
     reference = [values for (values,) in score([a.prompt for a in answers], [(a.answer,) for a in answers])]
     others = [mismatches([answers[i] for i in step], lm.max_positions + 1) if compares else [] for step in drawn]
-    flat = [row for step in others for row in step]
-    ref_logps = iter([float(v.sum()) for (v,) in score([m.prompt for m in flat], [(m.answer,) for m in flat])])
-    others = [[replace(row, ref_logp=next(ref_logps)) for row in step] for step in others]
+    scored = iter(_scored([row for step in others for row in step], score))
+    others = [[next(scored) for _ in step] for step in others]
     scorer = AnswerLogps(lm.model, layout)
 
     def batches(first: int) -> Iterator[list[MarkedBatch]]:
@@ -208,6 +210,54 @@ def train_unpaired(
 
     with trainable(lm, recipe, seed):
         return train(scorer, unpaired_objective(objective), batches, recipe=recipe, steps=steps, **around)
+
+
+def _scored(rows: Sequence[Mismatch], score: Callable[..., list[list[np.ndarray]]]) -> list[Mismatch]:
+    values = score([row.prompt for row in rows], [(row.answer,) for row in rows])
+    return [replace(row, ref_logp=float(logps.sum())) for row, (logps,) in zip(rows, values, strict=True)]
+
+
+def heldout_answers(
+    lm: LanguageModel,
+    answers: Sequence[EncodedAnswer],
+    store: ReferenceStore,
+    *,
+    objective: UnpairedLoss = kto_unpaired,
+    recipe: Recipe,
+    ref_lm: LanguageModel | None = None,
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Make a measure of the loss on held-out answers, given the scorer that is being trained.
+
+    Args:
+        answers: At least one, none of them trained on; the mismatched answers are those of all of them.
+        ref_lm: As trained with.
+
+    Returns:
+        A function of the scorer that returns `heldout_loss`, the mean over answers of weight times loss.
+
+    Raises:
+        InvalidData: No answers, or weights that are all 0.
+    """
+    compares = needs_mismatched(objective)
+    _check(lm, answers, recipe, compares=compares)
+    layout = find_layout(lm.model)
+    score = partial(store.logps, ref_lm or lm, dtype=recipe.dtype, layout=None if ref_lm else layout)
+    reference = [values for (values,) in score([a.prompt for a in answers], [(a.answer,) for a in answers])]
+    rows = _scored(mismatches(answers, lm.max_positions + 1), score) if compares else []
+    lengths = [len(answer) for answer in answers]
+
+    def measure(scorer: nn.Module) -> dict[str, float]:
+        own = AnswerLogps(lm.model, layout)
+        shared = mean_log_ratio(own, rows, recipe=recipe, device=lm.device) if compares else None
+
+        def collate(part: list[int]) -> MarkedBatch:
+            batch = collate_answers([answers[i] for i in part], [reference[i] for i in part], shared, layout=layout)
+            return batch.to(lm.device)
+
+        found = heldout_loss(unpaired_objective(objective), collate, lengths, recipe=recipe, device=lm.device)
+        return found(scorer)
+
+    return measure
 
 
 def _check(lm: LanguageModel, answers: Sequence[EncodedAnswer], recipe: Recipe, *, compares: bool) -> None:
