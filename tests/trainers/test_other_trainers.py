@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import trl
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 
@@ -22,6 +22,7 @@ from smidgen.pairs import messages_from
 from smidgen.trainers import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 Quiet = Callable[..., dict[str, Any]]
+trl: Any = importlib.import_module("trl")
 Loss = tuple[dict[str, torch.Tensor], float]
 WORDS = ["bread", "a lock", "the oak", "flour and water", "salt", "an hour"]
 PAIRS = [
@@ -162,7 +163,8 @@ def test_another_reference_is_another_training(folder: str, quiet: Quiet) -> Non
         for parameter in other.model.parameters():
             parameter.mul_(1.05)
     losses = []
-    for reference in ({}, {"ref_model": other.model}, {"model_ref": other.model}):
+    references: list[dict[str, Any]] = [{}, {"ref_model": other.model}, {"model_ref": other.model}]
+    for reference in references:
         args = KTOConfig(**quiet(max_steps=3))
         trainer = KTOTrainer(
             model=folder, args=args, train_dataset=PAIRS, processing_class=other.tokenizer, **reference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -10,7 +11,6 @@ from typing import Any, Unpack
 
 import pytest
 import torch
-import trl
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainingArguments
@@ -22,6 +22,7 @@ from smidgen.training.loop import Around, TrainingLog
 from smidgen.training.trackers import tracker
 
 Quiet = Callable[..., dict[str, Any]]
+trl: Any = importlib.import_module("trl")
 WORDS = ["bread", "a lock", "the oak", "flour and water", "salt", "an hour"]
 ROWS = [
     {"prompt": f"user: {w} assistant:", "chosen": f" take {w} and wait", "rejected": f" no{i}"}

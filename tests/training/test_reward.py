@@ -185,5 +185,5 @@ def test_bad_trainings_are_refused(rm: RewardModel, encoded: list[RewardPair]) -
         train_reward(rm, [], recipe=RECIPE, seed=0)
     with pytest.raises(UsageError, match="lora_rank 0"):
         train_reward(rm, encoded, recipe=replace(RECIPE, lora_rank=2), seed=0)
-    with pytest.raises(SmidgenError, match=r"the loss is (nan|inf)"):
+    with pytest.raises(SmidgenError, match=r"expected a finite (loss|gradient), got"):
         train_reward(rm, encoded, recipe=replace(RECIPE, learning_rate=1e30), seed=0)

@@ -18,7 +18,8 @@ from smidgen.models.load import LanguageModel
 from smidgen.models.reference_store import ReferenceStore
 
 Row = Mapping[str, Any]
-Rows = Iterable[Row]
+# Of `Row`s; a `datasets.Dataset` does not say so of itself.
+Rows = Iterable[Any]
 
 
 def listed(rows: Rows | None, tokenizer: Any, *, what: str) -> list[dict[str, Any]]:
