@@ -185,7 +185,7 @@ def test_a_studys_settings_file_is_taken_back(tmp_path: Path) -> None:
     ("argv", "complaint"),
     [
         (["minimise"], "unknown command 'minimise'; expected one of: demo, .* Did you mean minimize?"),
-        (["train", "dpp"], "unknown command 'dpp'; expected one of: .*Did you mean dpo?"),
+        (["train", "dpoo"], "unknown command 'dpoo'; expected one of: .*Did you mean dpo?"),
         (["prepare", "--pairs", "a", "--out", "b", "--templat", "hh"], "--templat. Did you mean --template"),
         (["prepare", "--pairs", "a", "--out", "b", "--max-length", "many"], "--max-length"),
         (["prepare", "--pairs", "a", "--out", "b", "--max-length", "0"], "--max-length"),

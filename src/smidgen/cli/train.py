@@ -56,7 +56,6 @@ app = App(name="train", help="Train a model: sft, dpo and other preference losse
 DEFAULT_RECIPE = Recipe()
 Unseen = Annotated[
     tuple[str, ...],
-    RARE,
     Parameter(metavar="SOURCE", help="Pairs never trained on, to measure while training; repeatable."),
 ]
 Reference = Annotated[

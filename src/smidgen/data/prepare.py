@@ -195,7 +195,7 @@ def refuse_bad_data(
     came = f"{n_bad} of {n_rows}" if n_good else f"none in {n_rows} rows"
     raise TooManyBadRows(
         f"expected {expected}, got {came}: {listed}; the first is {first.source}, line "
-        f"{first.line}: {first.detail}. Correct the rows in quarantine.jsonl, or allow more with a higher "
-        "max_bad_fraction or max_length.",
+        f"{first.line}: {first.detail}. Correct those rows (`smidgen prepare` lists them in quarantine.jsonl), or "
+        "allow more with a higher max_bad_fraction or max_length.",
         quarantine,
     )

@@ -92,12 +92,14 @@ class RewardBatch:
         margin: [pairs].
         share: Of each pair in the batch's mean, [pairs], summing to 1.
         weight: Of all pairs together.
+        idx: Of each pair, [pairs].
     """
 
     rows: PaddedRows
     margin: Tensor
     share: Tensor
     weight: float
+    idx: Tensor
 
     def __len__(self) -> int:
         return len(self.margin)
@@ -171,6 +173,7 @@ def collate_reward_pairs(rm: RewardModel, pairs: Sequence[RewardPair]) -> Reward
         margin=torch.tensor([pair.margin for pair in pairs]),
         share=weights / weights.sum(),
         weight=float(weights.sum()),
+        idx=torch.tensor([pair.idx for pair in pairs]),
     )
 
 

@@ -84,7 +84,7 @@ def kto_unpaired(
             max_bad_fraction=max_bad_fraction,
         )
         if advice := balance_advice(prepared.encoded, **weights):
-            print(f"smidgen: {advice}", file=sys.stderr)
+            print(f"smidgen: note: {advice}", file=sys.stderr)
 
         def run(*, on_log: OnLog) -> TrainingLog:
             store = ReferenceStore(out / "reference.sqlite")

@@ -50,8 +50,8 @@ RewardName = Annotated[
     str,
     Parameter(
         metavar="REWARD",
-        help="A reward model: folder or hub name; the folder of `train maxmin`, whose least happy group counts; or a "
-        "rule, such as refusal:harmful=FILE. "
+        help="A reward model, the folder of `train maxmin`, or a rule such as refusal:harmful=FILE. "
+        "Of group rewards, that of the least happy group counts. "
         f"Rules: {', '.join(reward_rule.names())}.",
     ),
 ]
@@ -120,7 +120,9 @@ def load_reward(reward: str, template: str) -> tuple[Reward, Tensor | None]:
         )
     if (Path(reward) / INDEX).exists():
         return minimum(load_group_rewards(reward)), None
-    rm = load_reward_model(reward)
+    # The folder of `train reward` itself, and not of the model in it.
+    whole_run = (Path(reward) / "DONE").exists() and (Path(reward) / "model").exists()
+    rm = load_reward_model(Path(reward) / "model" if whole_run else reward)
     rm.lm.model.to(own_device(rm.lm.device))  # pyright: ignore[reportArgumentType]
     # Whatever the architecture calls its head, it is the layer that gives the one number.
     heads = [m for m in rm.lm.model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
