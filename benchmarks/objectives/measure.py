@@ -60,7 +60,7 @@ def prepared_ground(asked: Namespace, recipe: Recipe) -> Ground:
     for_policy = [p for p in prepared.pairs if p.idx not in for_reward]
     encoded = scored([p for p in prepared.encoded if p.idx not in for_reward], for_policy, judge)
     store = ReferenceStore(asked.out / "reference.sqlite")
-    harmful, harmless = (load_prompts(file) for file in (asked.harmful, asked.harmless))
+    harmful, harmless = (with_room(lm, template, load_prompts(f), asked) for f in (asked.harmful, asked.harmless))
     rows = bench(start, template, harmful, harmless, max_new_tokens=asked.max_new_tokens)
     return Ground(
         lm=lm,
@@ -73,6 +73,13 @@ def prepared_ground(asked: Namespace, recipe: Recipe) -> Ground:
         judge=judge,
         max_new_tokens=asked.max_new_tokens,
     )
+
+
+def with_room(lm: LanguageModel, template: Template, prompts: list[str], asked: Namespace) -> list[str]:
+    """The prompts whose answers fit policy and judge, which reads them as text again, perhaps in a few tokens more."""
+    most = lm.max_positions - 2 * asked.max_new_tokens
+    ids = encode_prompts(prompts, template, lm.tokenizer)
+    return [prompt for prompt, tokens in zip(prompts, ids, strict=True) if len(tokens) <= most]
 
 
 def reward_model(
