@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any
 
@@ -32,9 +31,10 @@ from smidgen.cli.flags import (
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.train_run import DEFAULT_UPKEEP, Job, UpkeepFlags, train_into
 from smidgen.data.prepare import Prepared
+from smidgen.data.readers import read_utf8
 from smidgen.data.templates import load_template
 from smidgen.data.tokens import EncodedPair
-from smidgen.errors import InvalidData, UsageError
+from smidgen.errors import UsageError
 from smidgen.models.load import LanguageModel, check_same_tokens, load_language_model
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.settings import settings_model
@@ -103,7 +103,7 @@ def sft(
         return new_language_model(texts, shape=shape, vocabulary=vocabulary, positions=positions, seed=seed)
 
     def text_job() -> Job:
-        texts = [_read_text(path) for path in text]
+        texts = [read_utf8(path) for path in text]
         lm = start(texts)
         n_tokens = sum(len(ids) + 1 for ids in lm.tokenizer(texts, verbose=False)["input_ids"])
         block = min(128, lm.max_positions)
@@ -209,10 +209,3 @@ def _texts(data: PairData) -> list[str]:
     template = load_template(data.template)
     pairs = data.prepared(None).pairs
     return [template.prompt(p.prompt) + template.response(answer) for p in pairs for answer in (p.chosen, p.rejected)]
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidData(f"{path}: expected text in UTF-8, got other bytes at {error.start}; convert it.") from None

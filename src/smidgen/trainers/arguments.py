@@ -111,6 +111,11 @@ def recipe_of(args: Any, n_examples: int, *, peft_config: Any = None) -> Recipe:
     )
 
 
+def seed_of(args: Any) -> int:
+    """The seed that decides the order of the data."""
+    return args.seed if args.data_seed is None else args.data_seed
+
+
 def _adapter(peft_config: Any) -> dict[str, Any]:
     """Rank and alpha of a LoraConfig; what else it asks for is refused, since it would change what is trained."""
     if peft_config is None:

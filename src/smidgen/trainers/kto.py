@@ -16,7 +16,7 @@ from smidgen.data.sources import rows_in_memory
 from smidgen.data.templates import load_template
 from smidgen.errors import UsageError
 from smidgen.models.logprobs import AnswerLogps, MarkedLogps, find_layout
-from smidgen.trainers.arguments import recipe_of, warn_of_the_rest
+from smidgen.trainers.arguments import recipe_of, seed_of, warn_of_the_rest
 from smidgen.trainers.configs import KTOConfig
 from smidgen.trainers.preference import reference_model
 from smidgen.trainers.rows import Row, Rows, counted, listed, most_tokens, scratch_store, template_of
@@ -28,7 +28,6 @@ from smidgen.training.unpaired import heldout_answers, train_unpaired
 _FIELDS = (
     "beta",
     "desirable_weight",
-    "disable_dropout",
     "loss_type",
     "max_length",
     "precompute_ref_log_probs",
@@ -88,9 +87,8 @@ def KTOTrainer(
         warnings.warn(advice, UserWarning, stacklevel=2)
 
     def run(**around: Unpack[Around]) -> TrainingLog:
-        seed = args.seed if args.data_seed is None else args.data_seed
         return train_unpaired(
-            lm, answers, store, objective=objective, recipe=recipe, seed=seed, ref_lm=ref_lm, **around
+            lm, answers, store, objective=objective, recipe=recipe, seed=seed_of(args), ref_lm=ref_lm, **around
         )
 
     def measure(unseen: list[EncodedAnswer]) -> Measure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -13,7 +14,7 @@ from smidgen.data.tokens import EncodedPair
 from smidgen.errors import UsageError
 from smidgen.models.load import LanguageModel, check_same_tokens, load_language_model
 from smidgen.models.logprobs import AnswerLogps, find_layout
-from smidgen.trainers.arguments import recipe_of, warn_of_the_rest
+from smidgen.trainers.arguments import recipe_of, seed_of, warn_of_the_rest
 from smidgen.trainers.configs import CPOConfig, DPOConfig, ORPOConfig
 from smidgen.trainers.rows import Rows, counted, listed, most_tokens, prepared_pairs, scratch_store
 from smidgen.trainers.trainer import HeldOut, Measure, Trainer, default_folder, evaluated, language_model_of, one_of
@@ -46,7 +47,6 @@ _LOSSES: dict[str, Callable[[Any], str]] = {
 }
 _DPO_FIELDS = (
     "beta",
-    "disable_dropout",
     "discopop_tau",
     "label_smoothing",
     "loss_type",
@@ -123,7 +123,7 @@ def ORPOTrainer(
 ) -> Trainer:
     """Train on pairs with ORPO; see `DPOTrainer`. The likelihood term covers the chosen answer, not the prompt."""
     args = args or ORPOConfig(output_dir=default_folder(model, "ORPO"))
-    warn_of_the_rest(args, ("beta", "disable_dropout", "max_length"), **others)
+    warn_of_the_rest(args, ("beta", "max_length"), **others)
     objective = loss.bind(f"orpo:odds_weight={getattr(args, 'beta', 0.1)}")
     tokenizer = one_of(processing_class=processing_class, tokenizer=tokenizer)
     return _preference_trainer(
@@ -152,7 +152,7 @@ def CPOTrainer(
 ) -> Trainer:
     """Train on pairs with CPO or SimPO; see `DPOTrainer`."""
     args = args or CPOConfig(output_dir=default_folder(model, "CPO"))
-    known = ("beta", "cpo_alpha", "disable_dropout", "loss_type", "max_length", "simpo_gamma")
+    known = ("beta", "cpo_alpha", "loss_type", "max_length", "simpo_gamma")
     warn_of_the_rest(args, known, **others)
     tokenizer = one_of(processing_class=processing_class, tokenizer=tokenizer)
     return _preference_trainer(
@@ -181,7 +181,8 @@ def _cpo_objective(args: Any) -> Loss:
 
 def _dpo_objective(args: Any, beta: float | None) -> Loss:
     """The sum of the losses that the configuration names."""
-    settings = DPOConfig(output_dir=args.output_dir, use_cpu=True) if not hasattr(args, "loss_type") else args
+    own_settings = hasattr(args, "loss_type")
+    settings = copy(args) if own_settings else DPOConfig(output_dir=args.output_dir, use_cpu=True)
     if beta is not None:
         settings.beta = beta
     names = [settings.loss_type] if isinstance(settings.loss_type, str) else list(settings.loss_type)
@@ -229,8 +230,9 @@ def _preference_trainer(
         return reference_logps(ref_lm, pairs, store, dtype=recipe.dtype) if needs_reference(objective, pairs) else None
 
     def run(**around: Unpack[Around]) -> TrainingLog:
-        seed = args.seed if args.data_seed is None else args.data_seed
-        return train_preference(lm, pairs, values(pairs), objective=objective, recipe=recipe, seed=seed, **around)
+        return train_preference(
+            lm, pairs, values(pairs), objective=objective, recipe=recipe, seed=seed_of(args), **around
+        )
 
     def measure(unseen: Sequence[EncodedPair]) -> Measure:
         values(pairs)

@@ -15,7 +15,7 @@ from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel, language_model
 from smidgen.models.reward_model import RewardModel, RowRewards, new_reward_model
 from smidgen.pairs import PreferencePair
-from smidgen.trainers.arguments import recipe_of, warn_of_the_rest
+from smidgen.trainers.arguments import recipe_of, seed_of, warn_of_the_rest
 from smidgen.trainers.configs import RewardConfig
 from smidgen.trainers.rows import Rows, counted, listed, prepared_pairs
 from smidgen.trainers.trainer import HeldOut, Trainer, default_folder, evaluated, one_of, tokenizer_of
@@ -54,7 +54,7 @@ def RewardTrainer(
         InvalidData: No usable pairs, or margins that are no numbers.
     """
     args = args or RewardConfig(output_dir=default_folder(model, "Reward"))
-    warn_of_the_rest(args, ("center_rewards_coefficient", "disable_dropout", "max_length"), **others)
+    warn_of_the_rest(args, ("center_rewards_coefficient", "max_length"), **others)
     rm = _reward_model(model, one_of(processing_class=processing_class, tokenizer=tokenizer), seed=args.seed)
     centring = float(getattr(args, "center_rewards_coefficient", None) or 0.0)
 
@@ -72,8 +72,7 @@ def RewardTrainer(
     recipe = recipe_of(args, len(pairs), peft_config=peft_config)
 
     def run(**around: Unpack[Around]) -> TrainingLog:
-        seed = args.seed if args.data_seed is None else args.data_seed
-        return train_reward(rm, pairs, recipe=recipe, seed=seed, centring=centring, **around)
+        return train_reward(rm, pairs, recipe=recipe, seed=seed_of(args), centring=centring, **around)
 
     held_out = None
     if eval_dataset is not None:

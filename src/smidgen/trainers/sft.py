@@ -18,7 +18,7 @@ from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.pairs import Messages
-from smidgen.trainers.arguments import recipe_of, warn_of_the_rest
+from smidgen.trainers.arguments import recipe_of, seed_of, warn_of_the_rest
 from smidgen.trainers.configs import SFTConfig
 from smidgen.trainers.rows import Row, Rows, counted, listed, most_tokens, template_of
 from smidgen.trainers.trainer import HeldOut, Trainer, default_folder, evaluated, language_model_of, one_of
@@ -65,9 +65,8 @@ def SFTTrainer(
     recipe = recipe_of(args, len(learnt.idxs), peft_config=peft_config)
 
     def run(**around: Unpack[Around]) -> TrainingLog:
-        seed = args.seed if args.data_seed is None else args.data_seed
         return train_on_answers(
-            lm, learnt.prompts, learnt.answers, recipe=recipe, seed=seed, idxs=learnt.idxs, **around
+            lm, learnt.prompts, learnt.answers, recipe=recipe, seed=seed_of(args), idxs=learnt.idxs, **around
         )
 
     held_out = None
