@@ -123,7 +123,7 @@ def load_task(name_or_path: str | Path) -> Task:
             "or a YAML file."
         )
     try:
-        return Task(**{"name": path.stem} | read_settings(path))
+        return Task.model_validate({"name": path.stem} | read_settings(path))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InvalidData(
