@@ -29,8 +29,11 @@ def metrics() -> list[dict[str, float]]:
     return [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
 
 
-def test_checkpoints_are_gone_when_all_is_done_unless_kept(arguments: list[str]) -> None:
+def test_checkpoints_are_gone_when_all_is_done_unless_kept(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*arguments, "--checkpoint-every", "2"]) == 0
+    assert "trained on 12 examples: step 4" in capsys.readouterr().out
     assert not Path("run/checkpoints").exists()
     # None of this makes it another work.
     assert main([*arguments, "--checkpoint-every", "1", "--keep-checkpoints", "--shard"]) == 0
@@ -38,6 +41,12 @@ def test_checkpoints_are_gone_when_all_is_done_unless_kept(arguments: list[str])
     assert main([*arguments, "--checkpoint-every", "1", "--keep-checkpoints"]) == 0
     assert {path.name for path in Path("run/checkpoints").iterdir()} == {"step-3", "step-4"}
     assert "checkpoint_every" not in Path("run/model/README.md").read_text()
+    capsys.readouterr()
+    for undone in (Path("run/DONE"), Path("run/checkpoints/step-4/complete.json")):
+        undone.unlink()
+    with pytest.warns(UserWarning, match="step-4 is passed over"):
+        assert main([*arguments, "--checkpoint-every", "1", "--keep-checkpoints"]) == 0
+    assert "trained on 12 examples, going on after step 3: step 4" in capsys.readouterr().out
 
 
 def test_a_training_that_fails_keeps_its_checkpoints_and_says_so(

@@ -39,11 +39,12 @@ class Job:
 
     Attributes:
         lm: Trained in place.
-        n_examples: Pairs, answers or blocks of text.
+        n_examples: Pairs, answers or blocks of text, as `counted` says.
         n_tokens: Of all examples together.
         run: Does it.
         quarantine: Rows left out of the data.
         save: Writes the model into a folder, with its card's text; None for a plain causal model.
+        counted: What the examples are, in words.
     """
 
     lm: LanguageModel
@@ -52,6 +53,7 @@ class Job:
     run: Run
     quarantine: Sequence[Quarantined] = field(default=())
     save: Callable[[Path, str], None] | None = None
+    counted: str = "examples"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,7 @@ def train_into(
 
 def _dry_run(recipe: Any, job: Job) -> Outcome:
     plan = {"examples": job.n_examples, "tokens": job.n_tokens, "steps": recipe.total_steps(job.n_examples)}
-    text = "{examples} examples, {tokens} tokens, {steps} steps; dry run: nothing written".format_map(plan)
+    text = f"{job.n_examples} {job.counted}, {job.n_tokens} tokens, {plan['steps']} steps; dry run: nothing written"
     return Outcome(plan, text, len(job.quarantine))
 
 
@@ -137,7 +139,7 @@ def _lead(command: str, arguments: Mapping[str, Any], inputs: Sequence[str | Pat
         others_train()
         job = _placed(make())
         with _told(out, arguments, job, upkeep) as on_log:
-            job.run(on_log=on_log)
+            log = job.run(on_log=on_log)
         write_quarantine(job.quarantine, out)
         card = _card(command, arguments, inputs, job)
         if job.save:
@@ -147,7 +149,8 @@ def _lead(command: str, arguments: Mapping[str, Any], inputs: Sequence[str | Pat
         write_text(out / "DONE", "")
         if (out / "checkpoints").exists() and not upkeep.keep_checkpoints:
             remove_folder(out / "checkpoints")
-        return _outcome(out, f"trained on {job.n_examples} examples")
+        went_on = f", going on after step {log.resumed_at}" if log.resumed_at else ""
+        return _outcome(out, f"trained on {job.n_examples} {job.counted}{went_on}")
 
 
 def _placed(job: Job) -> Job:
@@ -186,6 +189,6 @@ def _card(command: str, arguments: Mapping[str, Any], inputs: Sequence[str | Pat
     left_out = {"out", "dry_run", *(f.name for f in fields(Upkeep))}
     settings = settings_yaml({k: v for k, v in flag_settings(arguments).items() if k not in left_out})
     return (
-        f"# A model trained with Smidgen\n\nMade by `smidgen {command}` on {job.n_examples} examples from "
+        f"# A model trained with Smidgen\n\nMade by `smidgen {command}` on {job.n_examples} {job.counted} from "
         f"{', '.join(Path(name).name for name in inputs)}.\n\n```yaml\n{settings}```\n"
     )

@@ -62,6 +62,8 @@ OnStep = Callable[[torch.optim.Optimizer, int], None]
 
 Batches = Iterable[Sequence[Batch]]
 
+ADAM_EPSILON = 1e-8  # PyTorch's
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
@@ -175,6 +177,7 @@ def train(
     *,
     recipe: Recipe,
     steps: int,
+    adam_epsilon: float = ADAM_EPSILON,
     **around: Unpack[Around],
 ) -> TrainingLog:
     """Step `objective` over `batches` with AdamW; the weights of `model` change in place.
@@ -187,17 +190,19 @@ def train(
         batches: One element a step: its parts, whose gradients are averaged by their weights; may be lazy. Or what
             makes them from a step on, counted from 0, so that one that goes on need not make those it has seen.
         steps: How many there will be; the schedule needs to know.
+        adam_epsilon: Added to the denominator of AdamW's step.
 
     Raises:
         NotFinite: A loss or gradient is not finite. The message names its batch, and the last checkpoint, which stays.
         UsageError: The checkpoints are of another training.
     """
     with spread(model, shard=around.get("shard", False)) as runner:
-        moving = _start(runner, recipe)
+        moving = _start(runner, recipe, adam_epsilon)
         keep = around.get("keep")
-        keeper = Keeper(keep, moving, _identity(moving, recipe, steps)) if keep else None
+        keeper = Keeper(keep, moving, _identity(moving, recipe, steps, adam_epsilon)) if keep else None
         if keeper:
             keeper.resume()
+            moving.record.log.resumed_at = moving.step
         on_log, log_every = around.get("on_log") or (lambda row: None), around.get("log_every", 10)
         for row in moving.record.log.rows:
             on_log(row)
@@ -216,12 +221,13 @@ def train(
     return moving.record.log
 
 
-def _start(runner: nn.Module, recipe: Recipe) -> Moving:
+def _start(runner: nn.Module, recipe: Recipe, adam_epsilon: float) -> Moving:
     parameters = own_parameters(runner)
     device = next(iter(parameters.values())).device
     optimizer = torch.optim.AdamW(
         parameters.values(),
         lr=recipe.learning_rate,
+        eps=adam_epsilon,
         weight_decay=recipe.weight_decay,
         fused=device.type in ("cpu", "cuda"),
     )
@@ -231,9 +237,10 @@ def _start(runner: nn.Module, recipe: Recipe) -> Moving:
     return Moving(parameters, optimizer, scaler, Record(device))
 
 
-def _identity(moving: Moving, recipe: Recipe, steps: int) -> dict[str, Any]:
+def _identity(moving: Moving, recipe: Recipe, steps: int, adam_epsilon: float) -> dict[str, Any]:
     shapes = {name: list(p.shape) for name, p in moving.parameters.items()}
-    return {"recipe": asdict(recipe), "steps": steps, "weights": content_hash(shapes)}
+    settings = asdict(recipe) | {"adam_epsilon": adam_epsilon}
+    return {"recipe": settings, "steps": steps, "weights": content_hash(shapes)}
 
 
 def _step(

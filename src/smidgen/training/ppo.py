@@ -233,7 +233,8 @@ def train_ppo(
 
         objective = ppo_objective(settings, diary)
         around["log_every"] = per_rollout
-        return train(policy, objective, batches, recipe=recipe, steps=steps, **around)
+        eps = settings.adam_epsilon
+        return train(policy, objective, batches, recipe=recipe, steps=steps, adam_epsilon=eps, **around)
 
 
 def next_kl_coef(rows: Sequence[Mapping[str, float]], settings: PPOSettings) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from smidgen.errors import UsageError
 from smidgen.training.recipe import Recipe
 
-_POSITIVE = ("clip", "value_clip", "rollout_size", "rollout_epochs", "max_new_tokens")
+_POSITIVE = ("clip", "value_clip", "adam_epsilon", "rollout_size", "rollout_epochs", "max_new_tokens")
 _NOT_NEGATIVE = ("kl_coef", "kl_target", "kl_gain", "value_coef", "missing_end_penalty")
 
 
@@ -28,6 +28,7 @@ class PPOSettings:
         normalise_scores: Shift and scale scores so that the first rollout, of the model as it starts, has mean 0
             and variance 1: for reward models, whose zero and unit mean nothing.
         whiten_rewards: Scale token rewards to variance 1, in each rollout.
+        adam_epsilon: Added to the denominator of AdamW's step.
         missing_end_penalty: Taken off the score, normalised or not, of an answer that has not ended in time.
         rollout_size: Answers sampled before the policy moves.
         rollout_epochs: Passes over them.
@@ -47,6 +48,7 @@ class PPOSettings:
     lam: float = 0.95
     normalise_scores: bool = False
     whiten_rewards: bool = True
+    adam_epsilon: float = 1e-5
     missing_end_penalty: float = 1.0
     rollout_size: int = 64
     rollout_epochs: int = 4

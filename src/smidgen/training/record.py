@@ -24,9 +24,15 @@ _NAMED_EXAMPLES = 32
 
 @dataclass(slots=True)
 class TrainingLog:
-    """One row a logged step: step, loss, pairs_per_second, tokens_per_second, peak_memory_bytes."""
+    """What a training tells.
+
+    Attributes:
+        rows: One a logged step: step, loss, pairs_per_second, tokens_per_second, peak_memory_bytes.
+        resumed_at: Steps that had been made when this call went on from a checkpoint; 0 for one that started anew.
+    """
 
     rows: list[Row] = field(default_factory=list)
+    resumed_at: int = 0
 
 
 class NotFinite(SmidgenError):

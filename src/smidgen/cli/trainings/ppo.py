@@ -97,7 +97,8 @@ def ppo(
                 ppo_png(log.rows, out / "kl.png", kl_target=ppo.kl_target)
             return log
 
-        return Job(lm, ppo.examples(len(asked)), sum(len(p.tokens) for p in asked), run, quarantine)
+        n_tokens = sum(len(p.tokens) for p in asked)
+        return Job(lm, ppo.examples(len(asked)), n_tokens, run, quarantine, counted="answers, counted once a pass,")
 
     inputs = [*prompts, model, *([reward] if Path(reward).exists() else [])]
     done = train_into("train ppo", arguments, inputs, job)
