@@ -98,7 +98,7 @@ def ppo(
             return log
 
         n_tokens = sum(len(p.tokens) for p in asked)
-        return Job(lm, ppo.examples(len(asked)), n_tokens, run, quarantine, counted="answers, counted once a pass,")
+        return Job(lm, ppo.examples(len(asked)), n_tokens, run, quarantine, counted="answers (counted once a pass)")
 
     inputs = [*prompts, model, *([reward] if Path(reward).exists() else [])]
     done = train_into("train ppo", arguments, inputs, job)
