@@ -9,10 +9,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import PairLogps, TokenLogps
 from smidgen.training.sft import new_language_model
+
+# A busy machine is no failure: neither the time of an example nor that of drawing one says whether a law holds.
+settings.register_profile("smidgen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("smidgen")
 
 CORPUS = [
     "user: How do I bake bread? assistant: Mix flour, water and salt, and wait an hour.",

@@ -71,6 +71,10 @@ def test_held_out_pairs_are_measured_on_the_way(arguments: list[str], capsys: py
     found = json.loads(capsys.readouterr().out)
     assert found["quarantined"] == 1
     assert [row["step"] for row in metrics()] == [2, 4]
+    assert main([*arguments, "--heldout", "heldout.jsonl", "--evaluate-every", "2"]) == 4
+    measured = metrics()[-1]
+    said = f"held out: loss {measured['heldout_loss']:.4f}, accuracy {measured['heldout_accuracy']:.3f}"
+    assert said in capsys.readouterr().out
     assert all({"heldout_loss", "heldout_accuracy", "heldout_margin_nats", "loss"} <= set(row) for row in metrics())
 
 

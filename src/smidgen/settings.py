@@ -97,10 +97,16 @@ class Registry(Generic[F]):
         try:
             checked = settings_model(function)(**given)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_said(e)}" for e in error.errors())
             valid = ", ".join(settings_model(function).model_fields) or "none"
             raise UsageError(f"{self.kind} {name}: {problems}. Its settings: {valid}") from None
         return functools.partial(function, **{key: getattr(checked, key) for key in type(checked).model_fields})
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """A validator's complaint in the words of whoever wrote the spec."""
+    words = {"extra_forbidden": "no such setting", "missing": "needed, and not given"}
+    return words.get(error["type"], error["msg"])
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:

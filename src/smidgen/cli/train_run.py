@@ -179,7 +179,12 @@ def _told(out: Path, arguments: Mapping[str, Any], job: Job, upkeep: Upkeep) -> 
 def _outcome(out: Path, what: str) -> Outcome:
     last = json.loads((out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     n_quarantined = len((out / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
-    text = f"{what}: step {last['step']}, loss {last['loss']:.4f}\n{n_quarantined} rows left out\nmodel in {out}/model"
+    lines = [f"{what}: step {last['step']}, loss {last['loss']:.4f}"]
+    # A reward model's command has a line of its own, with intervals.
+    if "heldout_loss" in last:
+        accuracy = f", accuracy {last['heldout_accuracy']:.3f}" if "heldout_accuracy" in last else ""
+        lines.append(f"held out: loss {last['heldout_loss']:.4f}{accuracy}")
+    text = "\n".join([*lines, f"{n_quarantined} rows left out", f"model in {out}/model"])
     data = {**last, "quarantined": n_quarantined, "model": str(out / "model")}
     # A launcher takes any exit code but 0 for a crash of one of its processes.
     return Outcome(data, text, n_quarantined if world_size() == 1 else 0)
