@@ -26,6 +26,8 @@ ECHO_RUN = 30
 ECHO_LEAST_WORDS = 8
 ECHO_SHARE_SHORT, ECHO_SHARE = 0.9, 0.5
 _ECHO_GRAM = 5
+# Two languages share few words; where this many are known from prompt or original, the slow judgement is spared.
+SAME_LANGUAGE_SHARE = 0.3
 
 EXPLANATIONS: dict[str, str] = {
     "empty": "The revision holds no word.",
@@ -271,6 +273,9 @@ def _breaks_frame(row: Candidate) -> str | None:
 
 
 def _language_drift(row: Candidate) -> str | None:
+    words, known = normal_words(row.revision), {*normal_words(row.original), *normal_words(row.asked)}
+    if sum(word in known for word in words) >= SAME_LANGUAGE_SHARE * len(words):
+        return None
     revised = language_of(row.revision)
     if revised is None:
         return None

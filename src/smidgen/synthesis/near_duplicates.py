@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from datasketch import MinHash, MinHashLSH
@@ -64,10 +64,8 @@ def find_near_duplicates(
     sets = [[shingles(text) for text in texts] for texts in views]
     index = MinHashLSH(num_perm=_BANDS * _BAND_ROWS, params=(_BANDS, _BAND_ROWS))
     twins: list[Twin | None] = [None] * len(sets)
-    for row in sorted(range(len(sets)), key=lambda i: idxs[i]):
-        if not all(sets[row]):
-            continue
-        signature = _signature(sets[row][0])
+    rows = [row for row in sorted(range(len(sets)), key=lambda i: idxs[i]) if all(sets[row])]
+    for row, signature in zip(rows, _signatures([sets[row][0] for row in rows]), strict=True):
         near = [
             (similarity, -idxs[other], other)
             for other in index.query(signature)
@@ -85,7 +83,6 @@ def _similarity(a: Sequence[Shingles], b: Sequence[Shingles]) -> float:
     return min(len(x & y) / len(x | y) for x, y in zip(a, b, strict=True))
 
 
-def _signature(runs: Shingles) -> MinHash:
-    signature = MinHash(num_perm=_BANDS * _BAND_ROWS, seed=1)
-    signature.update_batch([" ".join(run).encode("utf-8", "surrogatepass") for run in sorted(runs)])
-    return signature
+def _signatures(sets: Sequence[Shingles]) -> Iterator[MinHash]:
+    texts = ([" ".join(run).encode("utf-8", "surrogatepass") for run in sorted(runs)] for runs in sets)
+    return MinHash.generator(texts, num_perm=_BANDS * _BAND_ROWS, seed=1)
