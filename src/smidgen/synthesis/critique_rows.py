@@ -13,7 +13,7 @@ from smidgen.evaluation.patterns import SHIPPED, load_patterns
 from smidgen.models.chat.base import Reply, Sampling
 from smidgen.pairs import Scalar, text_of
 from smidgen.synthesis.critique import STEPS, Draw, Failed, Revision, opening
-from smidgen.synthesis.gates import EXPLANATIONS, find_faults
+from smidgen.synthesis.gates import EXPLANATIONS, NOTES, find_faults, find_notes
 from smidgen.synthesis.task import Task
 
 _EMPTY = "The teacher's reply was empty."
@@ -44,6 +44,11 @@ def sort_out(results: Sequence[Revision | Failed | None], task: Task) -> Sorted:
         [row.original for row in finished],
         [row.revision for row in finished],
         wants=task.wants,
+        prompts=[row.draw.prompt for row in finished],
+        critiques=[row.critique for row in finished],
+        cut=[row.replies[-1].cut for row in finished],
+        breaks=[row.draw.frame.breaks for row in finished],
+        idxs=[row.draw.idx for row in finished],
     )
     left_out = [_left_out(row, row.step, row.reason, row.detail) for row in results if isinstance(row, Failed)]
     good: list[Revision] = []
@@ -52,6 +57,9 @@ def sort_out(results: Sequence[Revision | Failed | None], task: Task) -> Sorted:
             good.append(row)
         else:
             left_out.append(_left_out(row, "gates", fault.reason, fault.detail))
+            if fault.twin is not None:
+                twin = finished[fault.twin]
+                left_out[-1] |= {"twin_idx": twin.draw.idx, "twin_asked": twin.draw.asked, "twin": twin.revision}
     left_out.sort(key=lambda row: row["idx"])
     return Sorted(good=tuple(good), left_out=tuple(left_out), n_waiting=sum(result is None for result in results))
 
@@ -98,16 +106,18 @@ def summarise(results: Sequence[Revision | Failed | None], found: Sorted, task: 
     replies = [reply for result in results if result is not None for reply in result.replies]
     columns = {step: [row.replies[i] for row in found.good] for i, step in enumerate(STEPS)}
     texts = {"original": [row.original for row in found.good], "revision": [row.revision for row in found.good]}
+    notes = find_notes(*texts.values(), wants=task.wants)
     return {
         "task": task.name,
         "models": sorted({reply.model for reply in replies}),
         "frames": dict(sorted(Counter(row.draw.frame.name for row in found.good).items())),
         "counts": {**counts, "waiting": found.n_waiting, **dict(sorted(reasons.items()))},
-        "explanations": {row["reason"]: explain(row) for row in found.left_out},
+        "explanations": {row["reason"]: explain(row) for row in found.left_out} | {n: NOTES[n] for n in notes if n},
         **_price(replies),
         "cut": {step: sum(reply.cut for reply in column) for step, column in columns.items()},
         "mean_tokens": {step: _mean([reply.completion_tokens for reply in column]) for step, column in columns.items()},
         "mean_words": {step: _mean([len(text.split()) for text in column]) for step, column in texts.items()},
+        "notes": {note: notes.count(note) for note in sorted({note for note in notes if note})},
         "refusal_rate": {step: _refusal_rates(column) for step, column in texts.items()},
     }
 
