@@ -60,7 +60,9 @@ def critique(
         top_p: Draw from the most probable tokens that reach this sum.
     """
     arguments = dict(locals())
-    work = _plan(task, prompts, frames, n, seed, Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p))
+    work = _plan(
+        task, prompts, frames, n, seed, Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
+    )
     account = account_folder(out, "critique")
     if dry_run:
         refuse_foreign(out, account)
@@ -91,12 +93,12 @@ class _Work:
     inputs: Sequence[Path]
 
 
-def _plan(
-    name: str, given: Path | None, frames: str, n: int | None, seed: int, sampling: Sampling
-) -> _Work:
+def _plan(name: str, given: Path | None, frames: str, n: int | None, seed: int, sampling: Sampling) -> _Work:
     task = load_task(name)
     if frames not in task.frames:
-        raise UsageError(f"unknown set of frames {frames!r} of task {task.name}; expected one of: {', '.join(task.frames)}")
+        raise UsageError(
+            f"unknown set of frames {frames!r} of task {task.name}; expected one of: {', '.join(task.frames)}"
+        )
     path = given or _own_prompts(task)
     draws = draw_prompts(load_prompts(path), task.frames[frames], n=n, seed=seed)
     file = TASKS / f"{name}.yaml" if name in task_names() else Path(name)
@@ -108,3 +110,44 @@ def _own_prompts(task: Task) -> Path:
     if task.prompts is None:
         raise UsageError(f"expected --prompts, since task {task.name} comes with none of its own; give a file of them.")
     return SHIPPED_PROMPTS / f"{task.prompts}.txt"
+
+
+async def _ask(
+    work: _Work, flags: TeacherFlags, account: Path
+) -> tuple[list[Revision | Failed | None], Mapping[str, Any]]:
+    """What became of each draw, and what it cost."""
+    async with open_chat(flags, account) as (chat, spending):
+        with asking_progress(len(work.draws), spending) as advance:
+            results = await revise_all(
+                chat, work.task, work.draws, work.sampling, concurrency=flags.concurrency, on_done=advance
+            )
+        return results, spending.summary()
+
+
+def _estimate(work: _Work, flags: TeacherFlags) -> Outcome:
+    """What the work will take at most."""
+
+
+def _outcome(summary: Mapping[str, Any], out: Path, account: Path, opening: str) -> Outcome:
+    counts = summary["counts"]
+    lines = [
+        *([opening] if opening else []),
+        f"{counts['pairs']} pairs of {counts['draws']} draws in {out}",
+        *(
+            f"  {counts[reason]:>6} {reason}: {text}"
+            for reason, text in summary["explanations"].items()
+            if reason in counts
+        ),
+        *([f"  {n:>6} with a {step} cut by the token limit" for step, n in summary["cut"].items() if n]),
+        f"{summary['prompt_tokens']:,} tokens in, {summary['completion_tokens']:,} out, cost {summary['cost']:,.4f}",
+    ]
+    if counts["unanswered"]:
+        lines.append(f"{counts['unanswered']} draws got no reply; the same command asks them again")
+    if counts["waiting"]:
+        done = counts["draws"] - counts["waiting"]
+        lines.append(
+            f"the budget is spent: {done} of {counts['draws']} draws are done; run the same command with a larger "
+            "--budget to go on"
+        )
+    lines.append(f"account in {account}")
+    return Outcome({**summary, "out": str(out)}, "\n".join(lines), counts["quarantined"] + counts["waiting"])

@@ -65,7 +65,7 @@ class Revision:
         return self.replies[2].text.strip()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A conversation that broke off.
 
@@ -74,6 +74,7 @@ class Failed:
         step: The one of `STEPS` that has no usable reply.
         reason: A short name, to count by.
         detail: One line.
+        unanswered: Whether no reply came at all; asked again, one might.
     """
 
     draw: Draw
@@ -81,6 +82,7 @@ class Failed:
     step: str
     reason: str
     detail: str
+    unanswered: bool
 
 
 def draw_prompts(prompts: Sequence[str], frames: Sequence[Frame], *, n: int | None = None, seed: int = 0) -> list[Draw]:
@@ -134,10 +136,10 @@ async def revise(chat: Chat, task: Task, draw: Draw, sampling: Sampling) -> Revi
         try:
             reply = await chat(conversation, sampling)
         except NoReply as none:
-            return Failed(draw=draw, replies=replies, step=step, reason=none.reason, detail=none.detail)
+            return Failed(draw, replies, step, none.reason, none.detail, unanswered=True)
         replies += (reply,)
         if problem := _problem(reply.text):
-            return Failed(draw=draw, replies=replies, step=step, reason=problem[0], detail=problem[1])
+            return Failed(draw, replies, step, *problem, unanswered=False)
         conversation += (Message("assistant", reply.text),)
     original, critique, revision = replies
     return Revision(draw=draw, replies=(original, critique, revision))
