@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.synthesis.scripted_teacher import Script, Teacher, Turns, slowly, spread, teaching, well_behaved
 
 from smidgen.models.chat.base import Chat, Sampling
 from smidgen.models.chat.endpoint import open_endpoint
@@ -17,7 +18,6 @@ from smidgen.models.chat.replies import ReplyStore
 from smidgen.synthesis.critique import Draw, Failed, Revision, draw_prompts, revise_all
 from smidgen.synthesis.critique_rows import pair_row, sort_out, summarise
 from smidgen.synthesis.task import Frame, Task, load_task
-from tests.synthesis.scripted_teacher import Script, Teacher, Turns, slowly, spread, teaching, well_behaved
 
 SAMPLING = Sampling(max_new_tokens=256)
 FRAMES = [Frame(name=name, text=f"{name}: {{prompt}}") for name in ("novel", "play")]
