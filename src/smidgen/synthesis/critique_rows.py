@@ -12,7 +12,7 @@ from smidgen.data import checks
 from smidgen.evaluation.patterns import SHIPPED, load_patterns
 from smidgen.models.chat.base import Reply, Sampling
 from smidgen.pairs import Scalar, text_of
-from smidgen.synthesis.critique import STEPS, Draw, Failed, Revision, opening
+from smidgen.synthesis.critique import STEPS, Failed, Revision, opening
 from smidgen.synthesis.gates import EXPLANATIONS, NOTES, find_faults, find_notes
 from smidgen.synthesis.task import Task
 

@@ -39,7 +39,6 @@ EXPLANATIONS: dict[str, str] = {
     "prompt_echo": "The revision repeats the prompt.",
     "critique_echo": "The revision repeats its critique.",
     "talks_of_revising": "The revision speaks of having been revised, and the prompt asks for no rewriting.",
-    "breaks_frame": "The revision holds what an answer that keeps to its frame never holds.",
     "language_drift": "The revision is in another language than both the prompt and the original.",
     "near_duplicate": "An accepted row of smaller idx has nearly the same texts.",
 }
@@ -71,7 +70,6 @@ class Candidate:
         revision: The answer that is to be preferred.
         cut: Whether the token limit ended the revision.
         wants: What a good answer does.
-        breaks: Regular expressions that an answer in its frame never holds, case aside.
         patterns: By which a refusal is found.
     """
 
@@ -81,7 +79,6 @@ class Candidate:
     revision: str
     cut: bool
     wants: Wants
-    breaks: Sequence[str]
     patterns: Patterns
 
 
@@ -98,7 +95,6 @@ def find_faults(
     prompts: Sequence[str] | None = None,
     critiques: Sequence[str] | None = None,
     cut: Sequence[bool] | None = None,
-    breaks: Sequence[Sequence[str]] | None = None,
     idxs: Sequence[int] | None = None,
     pattern_list: str = DEFAULT_LIST,
     threshold: float = NEAR_DUPLICATE,
@@ -117,7 +113,6 @@ def find_faults(
         prompts: The prompts without their frames; `asked` where None.
         critiques: By which the answers were revised; not looked at where None.
         cut: Whether the token limit ended each revision; none where None.
-        breaks: For each row, regular expressions that an answer in its frame never holds.
         idxs: Distinct; of two near-duplicates the one with the smaller idx is kept. Positions where None.
         pattern_list: By which refusals are found: a shipped list, or a file.
         threshold: Least Jaccard similarity of three-word shingles of near-duplicates, in (0, 1].
@@ -134,14 +129,10 @@ def find_faults(
     if len(set(keys)) != n:
         raise ValueError(f"expected {n} distinct idxs, got {len(set(keys))}; near-duplicates are kept by idx.")
     patterns = load_patterns(pattern_list)
-    columns = (asked, originals, critiques or [""] * n, revisions, cut or [False] * n, breaks or [()] * n)
+    columns = (asked, originals, critiques or [""] * n, revisions, cut or [False] * n)
     faults = [
-        _first_fault(
-            Candidate(
-                asked=a, original=o, critique=c, revision=r, cut=over, wants=wants, breaks=broken, patterns=patterns
-            )
-        )
-        for a, o, c, r, over, broken in zip(*columns, strict=True)
+        _first_fault(Candidate(asked=a, original=o, critique=c, revision=r, cut=x, wants=wants, patterns=patterns))
+        for a, o, c, r, x in zip(*columns, strict=True)
     ]
     views = [_views(*texts, wants) for texts in zip(plain, asked, revisions, strict=True)]
     accepted = [i for i in range(n) if faults[i] is None]
@@ -267,11 +258,6 @@ def _talks_of_revising(row: Candidate) -> str | None:
     return ascii(found[0].strip()[:60]) if found else None
 
 
-def _breaks_frame(row: Candidate) -> str | None:
-    found = (re.search(pattern, row.revision.replace("’", "'"), re.IGNORECASE) for pattern in row.breaks)
-    return next((ascii(match[0][:60]) for match in found if match), None)
-
-
 def _language_drift(row: Candidate) -> str | None:
     words, known = normal_words(row.revision), {*normal_words(row.original), *normal_words(row.asked)}
     if sum(word in known for word in words) >= SAME_LANGUAGE_SHARE * len(words):
@@ -303,6 +289,5 @@ GATES: dict[str, Gate] = {
     "prompt_echo": _prompt_echo,
     "critique_echo": _critique_echo,
     "talks_of_revising": _talks_of_revising,
-    "breaks_frame": _breaks_frame,
     "language_drift": _language_drift,
 }
