@@ -40,6 +40,7 @@ INJECTIONS: Mapping[str, str] = {
 CONTROL = "Thank you for reading this far."
 """Appended too, since a judge may waver for any reason: its rises are no work of an injection."""
 
+# Scores answers, in their order.
 Ask = Callable[[Sequence[Asked]], Awaitable[Sequence[Score]]]
 
 
@@ -73,8 +74,8 @@ async def probe(
         n: Positive.
 
     Returns:
-        As `report`, and of its replies those that the same work, done again, may find; without answers to ask about,
-        their number alone.
+        As `report`, and as `unasked` how many replies the same work, done again, may find; without answers to ask
+        about, their number alone.
     """
     positions = probe_targets(asked, scores, rubric, n)
     if not positions:
@@ -85,7 +86,7 @@ async def probe(
     before = np.array([scores[i].value for i in positions], np.float64)
     *by_injection, control = values.reshape(len(texts), len(positions))
     found = report(before, dict(zip(INJECTIONS, by_injection, strict=True)), control)
-    return found | {"waiting": sum(score.waits for score in again)}
+    return found | {"unasked": sum(score.waits or score.unanswered for score in again)}
 
 
 def report(

@@ -120,12 +120,12 @@ async def judge_answers(
     asked: Sequence[Asked],
     asking: Asking,
     *,
-    on_done: Callable[[Score], None] | None = None,
+    on_done: Callable[[int, object], None] | None = None,
 ) -> list[Score]:
     """Score answers, each alone; what stands there several times is asked once.
 
     Args:
-        on_done: Called with each score as it comes, in any order.
+        on_done: As of `ask_each`, for each distinct answer.
 
     Returns:
         In the order of `asked`. An answer that the budget did not reach has the problem `waiting`, one without a
@@ -139,11 +139,7 @@ async def judge_answers(
     async def work(one: Asked) -> Score:
         return await judge_answer(chat, rubric, one, asking)
 
-    def told(position: int, result: Score | NoReply) -> None:
-        if on_done:
-            on_done(_score(result))
-
-    results = await ask_each(distinct, work, concurrency=asking.concurrency, on_done=told)
+    results = await ask_each(distinct, work, concurrency=asking.concurrency, on_done=on_done)
     score_of = {one: _score(result) for one, result in zip(distinct, results, strict=True)}
     return [score_of[one] for one in asked]
 

@@ -50,8 +50,8 @@ class Score:
 
     @property
     def waits(self) -> bool:
-        """Whether the same work, done again, may find it."""
-        return self.unanswered or self.problem == "waiting"
+        """Whether the budget did not reach it."""
+        return self.problem == "waiting"
 
 
 PairScores = tuple[Score, Score]
@@ -122,8 +122,8 @@ def summarise(scores: Sequence[PairScores]) -> dict[str, Any]:
     """Everything about the scores of a data set that fits a page.
 
     Returns:
-        `counts`: `pairs`, `scored` (both answers), `missing` (either), and of these `waiting`, which the same work
-        done again may find. `problems`: answers by reason. `order`: pairs whose chosen answer scores above, equal or
+        `counts`: `pairs`, `scored` (both answers), `missing` (either), and of these those with an answer that is
+        `waiting` or `unanswered`: the same work, done again, may find its score. `problems`: answers by reason. `order`: pairs whose chosen answer scores above, equal or
         below the rejected one, with Wilson's 95 % intervals. `chosen`, `rejected`, `difference`: number, mean, standard
         deviation and quantiles. `histograms`: of the `scores`, counts of chosen and of rejected, and of `differences`.
         All but counts and problems are of pairs with both scores.
@@ -139,6 +139,7 @@ def summarise(scores: Sequence[PairScores]) -> dict[str, Any]:
             "scored": len(both),
             "missing": len(scores) - len(both),
             "waiting": sum(any(score.waits for score in pair) for pair in scores),
+            "unanswered": sum(any(score.unanswered for score in pair) for pair in scores),
         },
         "problems": dict(problems.most_common()),
         "order": {name: {"pairs": k, **(wilson(k, len(both)).as_dict() if len(both) else {})} for name, k in order.items()},
