@@ -169,9 +169,9 @@ def test_what_the_budget_did_not_reach_waits_and_has_no_score() -> None:
 
 
 def test_wrong_limits_are_refused() -> None:
-    for wrong in ({"max_new_tokens": 0}, {"max_new_tokens": 9, "most_new_tokens": 8}):
+    for first, most in ((0, 8), (9, 8)):
         with pytest.raises(UsageError, match="expected max_new_tokens"):
-            Asking(**wrong)
+            Asking(max_new_tokens=first, most_new_tokens=most)
 
 
 def gullible() -> Chat:

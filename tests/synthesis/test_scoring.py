@@ -76,9 +76,7 @@ def naive_logps(lm: LanguageModel, prompt: str, answer: str) -> Tensor:
 
 
 @pytest.mark.parametrize("per_token", [False, True])
-def test_implicit_rewards_equal_a_naive_loop(
-    policy: LanguageModel, reference: LanguageModel, per_token: bool
-) -> None:
+def test_implicit_rewards_equal_a_naive_loop(policy: LanguageModel, reference: LanguageModel, per_token: bool) -> None:
     found = implicit_scores(policy, reference, PLAIN, PAIRS, beta=0.3, per_token=per_token)
     for pair, scores in zip(PAIRS, found, strict=True):
         for answer, score in zip((pair.chosen, pair.rejected), scores, strict=True):
@@ -148,7 +146,9 @@ def test_a_summary_counts_every_pair_and_no_order_matters(scores: list[tuple[Sco
     assert counts["waiting"] == sum(any(score.problem == "waiting" for score in pair) for pair in scores)
     for name, n_series in (("scores", 2), ("differences", 1)):
         bins = found["histograms"][name]
-        assert [sum(b["counts"][i] for b in bins) for i in range(n_series)] == [counts["scored"] if bins else 0] * n_series
+        assert [sum(b["counts"][i] for b in bins) for i in range(n_series)] == [
+            counts["scored"] if bins else 0
+        ] * n_series
     json.dumps(found, allow_nan=False)
     shuffled = random.sample(scores, len(scores))
     again = summarise(shuffled)
@@ -156,7 +156,12 @@ def test_a_summary_counts_every_pair_and_no_order_matters(scores: list[tuple[Sco
 
 
 def test_a_summary_worked_by_hand() -> None:
-    pairs = [(Score(5.0), Score(0.0)), (Score(1.0), Score(1.0)), (Score(0.0), Score(2.0)), (Score(3.0), Score(None, "cut"))]
+    pairs = [
+        (Score(5.0), Score(0.0)),
+        (Score(1.0), Score(1.0)),
+        (Score(0.0), Score(2.0)),
+        (Score(3.0), Score(None, "cut")),
+    ]
     found = summarise(pairs)
     assert {name: part["pairs"] for name, part in found["order"].items()} == {"above": 1, "equal": 1, "below": 1}
     assert found["chosen"]["mean"] == 2 and found["difference"]["mean"] == 1
@@ -196,7 +201,7 @@ def test_scored_pairs_are_read_by_the_loss_as_written(tmp_path: Path, policy: La
 
 def test_data_with_scores_is_refused_by_the_name_of_its_columns() -> None:
     scored: list[PreferencePair] = [PAIRS[0], with_scores(PAIRS[1], (Score(1.0), Score(0.0)))]
-    with pytest.raises(UsageError, match="got columns chosen_score, rejected_score, score_problem.*--replace"):
+    with pytest.raises(UsageError, match=r"got columns chosen_score, rejected_score, score_problem.*--replace"):
         check_unscored(scored)
     check_unscored(PAIRS)
 

@@ -153,6 +153,8 @@ def _by_judge(given: Mapping[str, Any]) -> Scorer:
             f"expected --task, whose rubric the judge goes by, got none; give one of: {', '.join(task_names())}, or a "
             "YAML file."
         )
+    if not given["judge"].model:
+        raise UsageError("expected --model, got none; give the judge's name as its endpoint calls it.")
     limits = {name: given[name] for name in ("max_new_tokens", "most_new_tokens") if given[name] is not None}
     n_probe = 20 if given["injection_probe"] is None else given["injection_probe"]
     asking = Asking(one_turn=given["one_turn"], **limits)
@@ -177,8 +179,8 @@ def _write(
     summary["dropped_columns"] = list(prepared.dropped_columns)
     write_quarantine([*prepared.quarantine, *left_out], account)
     if summary["counts"]["scored"]:
-        bins = ([Bin(**b) for b in summary["histograms"][name]] for name in ("scores", "differences"))
-        scores_png(*bins, account / "scores.png")
+        found = {name: [Bin(**b) for b in bins] for name, bins in summary["histograms"].items()}
+        scores_png(found["scores"], found["differences"], account / "scores.png")
     write_result(out, account, (pair_row(with_scores(*row, replies=keep_replies)) for row in kept))
     write_json(account / SUMMARY, summary)
     return summary

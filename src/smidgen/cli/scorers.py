@@ -138,7 +138,10 @@ def judge_scorer(flags: TeacherFlags, task_name: str, rubric_name: str | None, a
         sampling = Sampling(max_new_tokens=asking.max_new_tokens)
         turns = (conversation(rubric, *one, one_turn=asking.one_turn) for one in asked)
         found = estimate((Call(messages, sampling) for messages in turns), prices=flags.prices)
-        return estimate_data(found), [*estimate_lines(found), "replies that are cut are asked for again, on top of that"]
+        return estimate_data(found), [
+            *estimate_lines(found),
+            "replies that are cut are asked for again, on top of that",
+        ]
 
     return Scorer(name=name, inputs=[file, *local], run=run, plan=plan)
 

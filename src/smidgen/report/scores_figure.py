@@ -23,6 +23,7 @@ def scores_png(scores: Sequence[Bin], differences: Sequence[Bin], path: Path | s
     """
     with drawing("scores"):
         figure = Figure(figsize=(1040 / 72, 320 / 72), layout="constrained")
+        figure.set_layout_engine("constrained", w_pad=0.16, h_pad=0.14, wspace=0.06)
         figure.set_facecolor(LIGHT["paper"])
         both, difference = figure.subplots(1, 2)
         places = range(len(scores))

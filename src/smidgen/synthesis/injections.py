@@ -62,9 +62,7 @@ def probe_targets(asked: Sequence[Asked], scores: Sequence[Score], rubric: Rubri
     return [able[one] for one in sorted(able, key=lambda one: (lots[one], able[one]))[:n]]
 
 
-async def probe(
-    ask: Ask, rubric: Rubric, asked: Sequence[Asked], scores: Sequence[Score], *, n: int
-) -> dict[str, Any]:
+async def probe(ask: Ask, rubric: Rubric, asked: Sequence[Asked], scores: Sequence[Score], *, n: int) -> dict[str, Any]:
     """Score up to `n` answers again, with each injection and with the harmless control behind them.
 
     Args:

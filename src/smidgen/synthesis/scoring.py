@@ -74,7 +74,9 @@ def with_scores(pair: PreferencePair, scores: PairScores, *, replies: bool = Fal
     Args:
         replies: Also what the judge said of either answer.
     """
-    columns: dict[str, Scalar] = dict(zip(COLUMNS, (*(score.value for score in scores), problem_of(scores)), strict=True))
+    columns: dict[str, Scalar] = dict(
+        zip(COLUMNS, (*(score.value for score in scores), problem_of(scores)), strict=True)
+    )
     if replies:
         columns |= dict(zip(REPLY_COLUMNS, (score.reply for score in scores), strict=True))
     kept = {name: value for name, value in pair.meta.items() if name not in {*COLUMNS, *REPLY_COLUMNS}}
@@ -113,9 +115,7 @@ def histogram(*series: Sequence[float]) -> list[Bin]:
         return [Bin(float(v), float(v), tuple(int((part == v).sum()) for part in every)) for v in values]
     edges = np.linspace(values[0], values[-1], _BINS + 1)
     counts = [np.histogram(part, edges)[0] for part in every]
-    return [
-        Bin(float(edges[i]), float(edges[i + 1]), tuple(int(count[i]) for count in counts)) for i in range(_BINS)
-    ]
+    return [Bin(float(edges[i]), float(edges[i + 1]), tuple(int(count[i]) for count in counts)) for i in range(_BINS)]
 
 
 def summarise(scores: Sequence[PairScores]) -> dict[str, Any]:
@@ -123,10 +123,11 @@ def summarise(scores: Sequence[PairScores]) -> dict[str, Any]:
 
     Returns:
         `counts`: `pairs`, `scored` (both answers), `missing` (either), and of these those with an answer that is
-        `waiting` or `unanswered`: the same work, done again, may find its score. `problems`: answers by reason. `order`: pairs whose chosen answer scores above, equal or
-        below the rejected one, with Wilson's 95 % intervals. `chosen`, `rejected`, `difference`: number, mean, standard
-        deviation and quantiles. `histograms`: of the `scores`, counts of chosen and of rejected, and of `differences`.
-        All but counts and problems are of pairs with both scores.
+        `waiting` or `unanswered`: the same work, done again, may find its score. `problems`: answers by reason.
+        `order`: pairs whose chosen answer scores above, equal or below the rejected one, with Wilson's 95 % intervals.
+        `chosen`, `rejected`, `difference`: number, mean, standard deviation and quantiles. `histograms`: of the
+        `scores`, with counts of chosen and of rejected answers, and of the `differences`. All but counts and problems
+        are of pairs with both scores.
     """
     both = np.array([[s.value for s in pair] for pair in scores if problem_of(pair) is None], np.float64).reshape(-1, 2)
     chosen, rejected = both.T
@@ -142,13 +143,15 @@ def summarise(scores: Sequence[PairScores]) -> dict[str, Any]:
             "unanswered": sum(any(score.unanswered for score in pair) for pair in scores),
         },
         "problems": dict(problems.most_common()),
-        "order": {name: {"pairs": k, **(wilson(k, len(both)).as_dict() if len(both) else {})} for name, k in order.items()},
+        "order": {
+            name: {"pairs": k, **(wilson(k, len(both)).as_dict() if len(both) else {})} for name, k in order.items()
+        },
         "chosen": _spread(chosen),
         "rejected": _spread(rejected),
         "difference": _spread(chosen - rejected),
         "histograms": {
-            "scores": [asdict(b) for b in histogram(chosen, rejected)],
-            "differences": [asdict(b) for b in histogram(chosen - rejected)],
+            "scores": [asdict(b) for b in histogram(chosen.tolist(), rejected.tolist())],
+            "differences": [asdict(b) for b in histogram((chosen - rejected).tolist())],
         },
     }
 
