@@ -57,7 +57,8 @@ def claimed(
     Args:
         out: The folder, made where it is missing.
         command: Its name.
-        arguments: What it was called with.
+        arguments: What it was called with. A group's `not_identity` names those of its settings that do not change
+            the results.
         inputs: Files, folders or hub names that the results depend on.
         scratch: Files and folders that are worth nothing where the work is refused.
         stores: Folders of values addressed by their content, which any later work may use: they stay where the work
@@ -69,7 +70,8 @@ def claimed(
     if _names(out) - set(stores) <= _COMPLAINTS:
         _remove(out, _COMPLAINTS)
     settings = flag_settings(arguments)
-    identity = {name: value for name, value in settings.items() if name not in _NOT_IDENTITY}
+    free = {*_NOT_IDENTITY, *(name for group in arguments.values() for name in getattr(group, "not_identity", ()))}
+    identity = {name: value for name, value in settings.items() if name not in free}
     identity |= {"command": command, "inputs": {str(name): input_hash(name) for name in inputs}}
     open_run(out, identity, beside=stores)
     try:

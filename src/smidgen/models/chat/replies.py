@@ -104,7 +104,11 @@ class ReplyStore:
             raise sqlite3.DatabaseError("quick_check")
 
     def close(self) -> None:
+        """Let go of the file; one that holds nothing goes with it."""
+        holds_any = self._all("SELECT 1 FROM replies LIMIT 1")
         self._database.close()
+        if not holds_any:
+            self._path.unlink()
 
     def account(self) -> Account:
         """What the run in hand has spent, earlier processes included."""
