@@ -16,11 +16,11 @@ Turns = list[dict[str, str]]
 # From a request's messages to the text of the reply, or a status and the error's body.
 Script = Callable[[Turns], str | tuple[int, dict[str, Any]]]
 
-WORDS = (
-    "amber basin cedar delta ember fjord grove haven inlet jetty knoll ledge maple north ocean pearl quarry ridge "
-    "stone tidal umber valley willow yonder zephyr anchor beacon copper drift eagle flint garnet harbour island "
-    "juniper kelp lantern meadow nectar orchard pebble quartz river summit thicket upland violet walnut"
-).split()
+WORDS = """
+amber basin cedar delta ember fjord grove haven inlet jetty knoll ledge maple north ocean pearl quarry ridge
+stone tidal umber valley willow yonder zephyr anchor beacon copper drift eagle flint garnet harbour island
+juniper kelp lantern meadow nectar orchard pebble quartz river summit thicket upland violet walnut
+"""
 
 
 @dataclass
@@ -38,8 +38,9 @@ class Teacher:
 
 def spread(text: str, n: int) -> str:
     """`n` words that follow from a text, so that different texts have answers that are no near-duplicates."""
+    words = WORDS.split()
     digest = b"".join(blake2b(f"{i}:{text}".encode()).digest() for i in range(-(-n // 64)))
-    return " ".join(WORDS[byte % len(WORDS)] for byte in digest[:n])
+    return " ".join(words[byte % len(words)] for byte in digest[:n])
 
 
 def well_behaved(turns: Turns) -> str:

@@ -41,11 +41,14 @@ def refuse_foreign(out: Path, account: Path) -> None:
 
 
 def finished_before(out: Path, account: Path) -> dict[str, Any] | None:
-    """The summary of a run that was done, where its result still stands as it was written."""
+    """The summary of a run that was done, where its result still stands as it was written.
+
+    Done is what nothing waits in, and what has an answer to every question: asked again, others might come.
+    """
     if not (account / SUMMARY).exists() or not out.exists() or not _is_own(out, account):
         return None
     summary = read_json(account / SUMMARY)
-    return summary if summary["counts"]["waiting"] == 0 else None
+    return None if summary["counts"]["waiting"] or summary["counts"].get("unanswered") else summary
 
 
 def write_result(out: Path, account: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -65,7 +65,7 @@ class Revision:
         return self.replies[2].text.strip()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A conversation that broke off.
 
@@ -74,6 +74,7 @@ class Failed:
         step: The one of `STEPS` that has no usable reply.
         reason: A short name, to count by.
         detail: One line.
+        unanswered: Whether no reply came at all; asked again, one might.
     """
 
     draw: Draw
@@ -81,6 +82,7 @@ class Failed:
     step: str
     reason: str
     detail: str
+    unanswered: bool
 
 
 def draw_prompts(prompts: Sequence[str], frames: Sequence[Frame], *, n: int | None = None, seed: int = 0) -> list[Draw]:
@@ -128,16 +130,16 @@ async def revise(chat: Chat, task: Task, draw: Draw, sampling: Sampling) -> Revi
     Source: Gallego 2024, arXiv:2402.08005, how its pairs are made.
     """
     conversation = opening(task, draw.asked)
-    replies: tuple[Reply, ...] = ()
+    replies: list[Reply] = []
     for step, turn in zip(STEPS, (None, task.critique, task.revise), strict=True):
         conversation += () if turn is None else (Message("user", turn),)
         try:
             reply = await chat(conversation, sampling)
         except NoReply as none:
-            return Failed(draw=draw, replies=replies, step=step, reason=none.reason, detail=none.detail)
-        replies += (reply,)
+            return Failed(draw, tuple(replies), step, none.reason, none.detail, unanswered=True)
+        replies.append(reply)
         if problem := _problem(reply.text):
-            return Failed(draw=draw, replies=replies, step=step, reason=problem[0], detail=problem[1])
+            return Failed(draw, tuple(replies), step, *problem, unanswered=False)
         conversation += (Message("assistant", reply.text),)
     original, critique, revision = replies
     return Revision(draw=draw, replies=(original, critique, revision))
@@ -161,13 +163,13 @@ async def revise_all(
     sampling: Sampling,
     *,
     concurrency: int = 8,
-    on_done: Callable[[Revision | Failed], None] | None = None,
+    on_done: Callable[[int, object], None] | None = None,
 ) -> list[Revision | Failed | None]:
     """What became of each draw, in the order of draws; None for those that the budget did not reach.
 
     Args:
         concurrency: Most conversations at once; the results do not depend on it.
-        on_done: Called with each as it ends.
+        on_done: Called with the position and the outcome of each as it ends.
 
     Raises:
         SmidgenError: The teacher would answer nobody: a wrong key, an unknown model.
@@ -176,9 +178,5 @@ async def revise_all(
     async def work(draw: Draw) -> Revision | Failed:
         return await revise(chat, task, draw, sampling)
 
-    def tell(_: int, result: Revision | Failed | NoReply) -> None:
-        if on_done and not isinstance(result, NoReply):
-            on_done(result)
-
-    results = await ask_each(draws, work, concurrency=concurrency, on_done=tell)
+    results = await ask_each(draws, work, concurrency=concurrency, on_done=on_done)
     return [None if isinstance(result, NoReply) else result for result in results]

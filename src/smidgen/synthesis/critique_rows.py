@@ -28,11 +28,13 @@ class Sorted:
         good: Finished, and without fault: they become pairs, in the order of draws.
         left_out: One row for each draw that came to an end but becomes no pair, in the same order: idx, step, reason,
             detail, what was asked, and what the teacher had said until then.
+        n_unanswered: How many of these got no reply; asked again, they might.
         n_waiting: Draws that the budget did not reach.
     """
 
     good: tuple[Revision, ...]
     left_out: tuple[Mapping[str, Any], ...]
+    n_unanswered: int
     n_waiting: int
 
 
@@ -47,7 +49,6 @@ def sort_out(results: Sequence[Revision | Failed | None], task: Task) -> Sorted:
         prompts=[row.draw.prompt for row in finished],
         critiques=[row.critique for row in finished],
         cut=[row.replies[-1].cut for row in finished],
-        breaks=[row.draw.frame.breaks for row in finished],
         idxs=[row.draw.idx for row in finished],
     )
     left_out = [_left_out(row, row.step, row.reason, row.detail) for row in results if isinstance(row, Failed)]
@@ -61,7 +62,12 @@ def sort_out(results: Sequence[Revision | Failed | None], task: Task) -> Sorted:
                 twin = finished[fault.twin]
                 left_out[-1] |= {"twin_idx": twin.draw.idx, "twin_asked": twin.draw.asked, "twin": twin.revision}
     left_out.sort(key=lambda row: row["idx"])
-    return Sorted(good=tuple(good), left_out=tuple(left_out), n_waiting=sum(result is None for result in results))
+    return Sorted(
+        good=tuple(good),
+        left_out=tuple(left_out),
+        n_unanswered=sum(isinstance(result, Failed) and result.unanswered for result in results),
+        n_waiting=sum(result is None for result in results),
+    )
 
 
 def pair_row(row: Revision, task: Task, sampling: Sampling, *, source: str) -> dict[str, Any]:
@@ -102,7 +108,13 @@ def summarise(results: Sequence[Revision | Failed | None], found: Sorted, task: 
     Tokens and cost are over all draws, whatever became of them; `cut`, lengths and refusal rates over the pairs.
     """
     reasons = Counter(row["reason"] for row in found.left_out)
-    counts = {"draws": len(results), "pairs": len(found.good), "quarantined": len(found.left_out)}
+    counts = {
+        "draws": len(results),
+        "pairs": len(found.good),
+        "quarantined": len(found.left_out),
+        "unanswered": found.n_unanswered,
+        "waiting": found.n_waiting,
+    }
     replies = [reply for result in results if result is not None for reply in result.replies]
     columns = {step: [row.replies[i] for row in found.good] for i, step in enumerate(STEPS)}
     texts = {"original": [row.original for row in found.good], "revision": [row.revision for row in found.good]}
@@ -111,7 +123,7 @@ def summarise(results: Sequence[Revision | Failed | None], found: Sorted, task: 
         "task": task.name,
         "models": sorted({reply.model for reply in replies}),
         "frames": dict(sorted(Counter(row.draw.frame.name for row in found.good).items())),
-        "counts": {**counts, "waiting": found.n_waiting, **dict(sorted(reasons.items()))},
+        "counts": counts | dict(sorted(reasons.items())),
         "explanations": {row["reason"]: explain(row) for row in found.left_out} | {n: NOTES[n] for n in notes if n},
         **_price(replies),
         "cut": {step: sum(reply.cut for reply in column) for step, column in columns.items()},

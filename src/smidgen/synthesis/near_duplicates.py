@@ -68,7 +68,7 @@ def find_near_duplicates(
     for row, signature in zip(rows, _signatures([sets[row][0] for row in rows]), strict=True):
         near = [
             (similarity, -idxs[other], other)
-            for other in index.query(signature)
+            for other in map(int, index.query(signature))
             if (similarity := _similarity(sets[row], sets[other])) >= threshold
         ]
         if near:
