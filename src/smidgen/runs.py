@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -91,6 +91,25 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as JSONL, equal rows as equal texts.
+
+    >>> json_lines([{"prompt": "Où?"}])
+    '{"prompt": "Où?"}\\n'
+    """
+    return "".join(f"{_json_line(row)}\n" for row in rows)
+
+
+def _json_line(row: Mapping[str, Any]) -> str:
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair has no UTF-8, only an escape.
+        return json.dumps(row, allow_nan=False)
+    return text
 
 
 def content_hash(value: Any) -> str:

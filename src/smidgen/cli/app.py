@@ -30,6 +30,8 @@ from smidgen.settings import parse_overrides, read_settings
 COMMANDS = {
     "demo": ("smidgen.cli.study:demo", "Run a whole study on embedded data: offline, in minutes."),
     "prepare": ("smidgen.cli.prepare:prepare", "Turn a dataset into checked pairs, and list its bad rows."),
+    "critique": ("smidgen.cli.critique:critique", "Make pairs: a teacher answers, criticises, revises."),
+    "score": ("smidgen.cli.score:score", "Score both answers of pairs: reward model, judge, policy, rule."),
     "train": ("smidgen.cli.train:app", "Train a model: sft, dpo and other preference losses."),
     "bench": ("smidgen.cli.bench:bench", "Measure what a model refuses: the harmful, the harmless."),
     "select": ("smidgen.cli.select:select", "Choose a subset of the pairs at a budget."),
@@ -39,9 +41,9 @@ COMMANDS = {
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
 }
 
-# Studies keep every finished trial, and trainings checkpoints; nothing else is resumed.
+# Studies keep every finished trial, trainings checkpoints, critiques and scores replies; nothing else is resumed.
 _AFTER_INTERRUPT = {True: "run the same command again to resume", False: "the same command starts again"}
-_RESUMED = {"minimize", "demo", "train"}
+_RESUMED = {"minimize", "demo", "train", "critique", "score"}
 
 
 def build_app(*, full_help: bool = False) -> App:

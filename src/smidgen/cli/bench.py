@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from smidgen.assets import SHIPPED_PROMPTS
-from smidgen.cli.flags import RARE, Harmful, Harmless, TemplateName
+from smidgen.cli.bench_task import TaskFlags, bench_task
+from smidgen.cli.flags import FLAT, RARE, Harmful, Harmless, TemplateName
 from smidgen.cli.outcome import Outcome
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
@@ -32,22 +33,36 @@ def bench(
     template: TemplateName = "plain",
     patterns: Annotated[tuple[str, ...], Parameter(metavar="LIST")] = (),
     completions: Annotated[Path | None, Parameter(metavar="FILE")] = None,
-    max_new_tokens: Annotated[PositiveInt, RARE] = 32,
+    of_task: Annotated[TaskFlags | None, FLAT] = None,
+    max_new_tokens: Annotated[PositiveInt | None, RARE] = None,
 ) -> Outcome:
     """Measure what a model refuses: the harmful, the harmless.
 
     The score is the refusal rate on harmful prompts minus that on harmless ones, found by text patterns in greedy
     continuations. Without prompt files, the project's own dev prompts are asked; its confirm prompts stay untouched
-    for the end of a study.
+    for the end of a study. With --task, the benchmark of a task of self-critique is run instead: jailbreaks, personas
+    or sycophancy.
 
     Args:
         model: A folder in Hugging Face format, or a hub name.
         patterns: Further refusal patterns: a file, one a line; repeatable. The shipped lists are always reported.
         completions: Keep every prompt's continuation in this JSONL file; must not exist yet.
-        max_new_tokens: Longest continuation.
+        max_new_tokens: Longest continuation; 32 tokens, for personas and arguments 64.
     """
     if completions and completions.exists():
         raise UsageError(f"--completions {completions} exists; nothing is overwritten. Give another file.")
+    flags = of_task or TaskFlags()
+    if flags.task:
+        return bench_task(
+            model,
+            flags,
+            files={"harmful": harmful, "harmless": harmless, "prompts": flags.prompts},
+            template=template,
+            patterns=patterns,
+            completions=completions,
+            max_new_tokens=max_new_tokens,
+        )
+    flags.check_unused()
     lists = (*SHIPPED, *(name for name in patterns if name not in SHIPPED))
     asked = (
         load_prompts(harmful or SHIPPED_PROMPTS / "harmful_dev.txt"),
@@ -59,7 +74,7 @@ def bench(
         load_template(template, lm.tokenizer),
         *asked,
         pattern_lists=lists,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_new_tokens or 32,
     )
     if completions:
         with atomic_write(completions) as file:

@@ -40,6 +40,16 @@ def training_progress(n_steps: int) -> Iterator[Callable[[dict[str, float]], Non
 
 
 @contextmanager
+def counted_progress(activity: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield what is to be called with how many are done."""
+    columns = (TextColumn(activity), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(activity, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
 def study_progress() -> Iterator[Callable[[StudyProgress], None]]:
     """Yield what is to be called with every event of a study; shows the frontier as it grows."""
     console = Console(stderr=True)

@@ -132,6 +132,37 @@ def mean_over_seeds(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     return _estimate([(1, (values,))], confidence)
 
 
+def mean_over_prompts(
+    values: ArrayLike, *, confidence: float = 0.95, least: float = -np.inf, most: float = np.inf
+) -> Interval:
+    """Mean of one value a prompt with its t interval: for claims about other prompts, asked in the same frames.
+
+    Shares, and differences of two, get one more unit of squared deviation, as everywhere here, so that equal outcomes
+    are not taken for certainty.
+
+    Args:
+        values: One a prompt, such as its mean over frames, [prompts]; two at least.
+        confidence: Two-sided.
+        least: No value is below; the interval ends there at the latest.
+        most: No value is above.
+
+    Raises:
+        ValueError: Fewer than two prompts, or values that are not finite or out of bounds.
+
+    >>> mean_over_prompts([1.0, 3.0]).mean
+    2.0
+    """
+    x = np.asarray(values, np.float64)
+    if x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"expected one value for each of at least two prompts, got shape {x.shape}; ask more prompts.")
+    if not (np.isfinite(x) & (x >= least) & (x <= most)).all():
+        raise ValueError(f"expected finite values within [{least}, {most}], got others; look at the rows.")
+    added = 1.0 if np.isfinite(most - least) else 0.0
+    n, value = len(x), float(x.mean())
+    error = float(np.sqrt((((x - value) ** 2).sum() + added) / (n - 1) / n))
+    return _t_estimate(value, error, n - 1, confidence, least=least, most=most).interval
+
+
 def score_interval(harmful: ArrayLike, harmless: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     """Score of one arm: mean(harmful) - mean(harmless).
 
@@ -217,8 +248,8 @@ def _estimate(blocks: Sequence[tuple[int, tuple[ArrayLike, ...]]], confidence: f
     return _t_estimate(value, float(np.sqrt(variance)), df, confidence, least=-signs.count(-1), most=signs.count(1))
 
 
-def _t_estimate(value: float, error: float, df: float, confidence: float, *, least: int, most: int) -> Estimate:
-    """A value with its t interval, cut where outcomes within [0, 1] cannot lead."""
+def _t_estimate(value: float, error: float, df: float, confidence: float, *, least: float, most: float) -> Estimate:
+    """A value with its t interval, cut where outcomes within bounds cannot lead."""
     two_sided, one_sided = (float(stdtrit(df, level)) for level in ((1 + confidence) / 2, confidence))
     low, high, bound = value - two_sided * error, value + two_sided * error, value - one_sided * error
     return Estimate(value, max(low, least), min(high, most), max(bound, least), error, df)

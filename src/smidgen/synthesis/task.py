@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from smidgen.errors import InvalidData, UsageError
 from smidgen.settings import read_settings
@@ -59,9 +59,15 @@ class Rubric(_Strict):
         high: Highest score, the best.
     """
 
-    text: str
-    low: float
-    high: float
+    text: str = Field(min_length=1)
+    low: FiniteFloat
+    high: FiniteFloat
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Rubric:
+        if not self.low < self.high:
+            raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
+        return self
 
 
 class Task(_Strict):
@@ -75,7 +81,8 @@ class Task(_Strict):
         critique: The user's turn after the original answer.
         revise: The user's turn after the critique.
         wants: What a good answer does: refuse, answer, or either.
-        rubric: For the judge.
+        rubric: For the judge; higher scores are better answers.
+        other_rubrics: Further ones by name, which measure something else, where higher need not be better.
         benchmark: Which benchmark measures it, if any.
         prompts: A shipped list of prompts, used where none is given.
     """
@@ -88,6 +95,7 @@ class Task(_Strict):
     revise: str
     wants: Literal["refusal", "answer", "either"] = "either"
     rubric: Rubric
+    other_rubrics: dict[str, Rubric] = Field(default_factory=dict)
     benchmark: Literal["jailbreak", "persona", "sycophancy"] | None = None
     prompts: str | None = None
 
@@ -129,3 +137,15 @@ def load_task(name_or_path: str | Path) -> Task:
         raise InvalidData(
             f"{path}: expected a task, got one with problems: {problems}. See docs/synthesis.md."
         ) from None
+
+
+def rubric_of(task: Task, name: str | None = None) -> Rubric:
+    """A task's own rubric, or another of its rubrics by name; UsageError, listing the names, for any other."""
+    if name is None:
+        return task.rubric
+    if name not in task.other_rubrics:
+        others = ", ".join(sorted(task.other_rubrics)) or "none"
+        raise UsageError(
+            f"unknown rubric {name!r} of task {task.name}; expected one of: {others}. Without --rubric, the task's own."
+        )
+    return task.other_rubrics[name]

@@ -1,0 +1,251 @@
+"""The flags of commands that ask a chat model, the model that they name, and what such a command tells of its cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from smidgen.cli.flags import RARE
+from smidgen.errors import UsageError
+from smidgen.models.chat.address import check_url, check_variable
+from smidgen.models.chat.base import Chat
+from smidgen.models.chat.budget import Budget, Limit, Prices, parse_budget
+from smidgen.models.chat.estimate import Estimate
+from smidgen.models.chat.limits import Limits
+from smidgen.models.chat.spending import Spending
+
+if TYPE_CHECKING:
+    from smidgen.models.chat.source import Source
+
+LOCAL = "local"
+STORE = "replies.sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherFlags:
+    """Whom to ask, how fast, and for how much.
+
+    Attributes:
+        not_identity: Fields that do not change what is answered, so that a run may go on with others.
+    """
+
+    not_identity: ClassVar[tuple[str, ...]] = (
+        *("budget", "price_in", "price_out", "concurrency", "requests_per_minute", "tokens_per_minute"),
+        *("key_variable", "timeout", "tries", "replies"),
+    )
+
+    teacher: Annotated[
+        str | None,
+        Parameter(
+            name=("--teacher", "--judge"),
+            metavar="URL|local",
+            help="An OpenAI-compatible endpoint, or `local` for a model in this process. "
+            "Most addresses end in /v1; the key stands in the environment.",
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        Parameter(metavar="NAME", help="As the endpoint calls it; with `local`, a folder or a hub name."),
+    ] = None
+    budget: Annotated[
+        str | None,
+        Parameter(
+            metavar="AMOUNT",
+            help="Most to spend: tokens (200k) or money ($5); never exceeded. "
+            "Money needs --price-in and --price-out. Earlier calls of the same run count.",
+        ),
+    ] = None
+    price_in: Annotated[float, Parameter(metavar="PRICE", help="Of a million tokens of prompts; none is built in.")] = 0
+    price_out: Annotated[float, Parameter(metavar="PRICE", help="Of a million tokens of answers.")] = 0
+    concurrency: Annotated[PositiveInt, Parameter(help="Conversations at once.")] = 8
+    requests_per_minute: Annotated[float | None, RARE, Parameter(help="Most requests in any minute.")] = None
+    tokens_per_minute: Annotated[float | None, RARE, Parameter(help="Most tokens in any minute.")] = None
+    key_variable: Annotated[
+        str | None,
+        RARE,
+        Parameter(
+            metavar="NAME",
+            help="The environment variable with the key; `none` sends no key. OPENAI_API_KEY where not given.",
+        ),
+    ] = None
+    timeout: Annotated[float, RARE, Parameter(metavar="SECONDS", help="Most time of one try.")] = 120.0
+    tries: Annotated[PositiveInt, RARE, Parameter(help="Most tries of one call.")] = 8
+    replies: Annotated[
+        Path | None,
+        RARE,
+        Parameter(metavar="FILE", help="Where replies are kept; name one file to share it between runs."),
+    ] = None
+    teacher_template: Annotated[
+        str | None,
+        RARE,
+        Parameter(metavar="NAME", help="With `local`: how a conversation becomes text; the tokenizer's own, or plain."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        # Before anything is written down: what is wrong here may hold a secret.
+        if self.teacher not in (None, LOCAL):
+            check_url(self.teacher)
+        check_variable(self.key_variable)
+        if not self.timeout > 0:
+            raise UsageError(f"expected --timeout above 0 seconds, got {self.timeout}; 120 is usual.")
+        Budget(self.limit, self.prices)
+        self.limits()
+
+    @property
+    def prices(self) -> Prices:
+        return Prices(self.price_in, self.price_out)
+
+    @property
+    def limit(self) -> Limit | None:
+        return parse_budget(self.budget) if self.budget is not None else None
+
+    def limits(self) -> Limits:
+        """Fresh ones."""
+        return Limits(requests_per_minute=self.requests_per_minute, tokens_per_minute=self.tokens_per_minute)
+
+
+@asynccontextmanager
+async def open_chat(flags: TeacherFlags, folder: Path, *, seed: int = 0) -> AsyncIterator[tuple[Chat, Spending]]:
+    """The model that the flags name, and the count of what it costs.
+
+    Replies are kept in the folder's replies.sqlite, or in the file that the flags name, and never paid for twice.
+    What earlier processes spent for the same folder counts against the budget.
+
+    Args:
+        flags: As given on the command line.
+        folder: Of the run.
+        seed: Of a local model's draws.
+
+    Raises:
+        UsageError: No model named, or no key where one is needed.
+        SmidgenError: No model there, or a file of replies that cannot be used.
+    """
+    from smidgen.models.chat.once import AskOnce, Retries
+    from smidgen.models.chat.replies import ReplyStore
+
+    # A file that several runs share holds what others spent, too; the folder tells whose is whose.
+    path, run = (flags.replies, str(folder.resolve())) if flags.replies else (folder / STORE, "")
+    async with _source(flags, seed) as source:
+        with closing(ReplyStore(path, run=run)) as store:
+            so_far = store.account()
+            spending = Spending(flags.prices, earlier=so_far.settled, unsure=so_far.unsure, n_unsure=so_far.n_unsure)
+            chat = AskOnce(
+                source=source,
+                store=store,
+                budget=Budget(flags.limit, flags.prices, so_far.settled + so_far.unsure),
+                spending=spending,
+                limits=flags.limits(),
+                retries=Retries(tries=flags.tries),
+            )
+            yield chat, spending
+
+
+@asynccontextmanager
+async def _source(flags: TeacherFlags, seed: int) -> AsyncIterator[Source]:
+    if not flags.teacher or not flags.model:
+        missing = "--model" if flags.teacher else "--teacher"
+        raise UsageError(
+            f"expected {missing}, got none. Give --teacher with an address such as http://localhost:8000/v1 and "
+            "--model with a name that it knows, or --teacher local and --model with a folder."
+        )
+    if flags.teacher == LOCAL:
+        from smidgen.models.chat.local import open_local, own_template
+        from smidgen.models.load import load_language_model
+        from smidgen.training.processes import own_device
+
+        lm = load_language_model(flags.model)
+        lm.model.to(own_device(lm.device))  # pyright: ignore[reportArgumentType]
+        template = own_template(lm, flags.teacher_template)
+        async with open_local(lm, template, model=Path(flags.model).name, seed=seed) as source:
+            yield source
+        return
+    from smidgen.models.chat.endpoint import open_endpoint
+
+    variable, timeout = flags.key_variable, flags.timeout
+    async with open_endpoint(flags.teacher, flags.model, key_variable=variable, timeout_seconds=timeout) as source:
+        yield source
+
+
+@contextmanager
+def asking_progress(total: int, spending: Spending, activity: str) -> Iterator[Callable[[int, object], None]]:
+    """Yield what `ask_each` is to call with everything that is done; silent where standard error is no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(activity),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"),
+    )
+    start, done = time.monotonic(), 0
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(activity, total=total, said="")
+
+        def show(position: int, result: object) -> None:
+            nonlocal done
+            done += 1
+            said = progress_line(done, total, time.monotonic() - start, spending)
+            progress.update(task, completed=done, said=said)
+
+        yield show
+
+
+def progress_line(done: int, total: int, seconds: float, spending: Spending) -> str:
+    """Speed, tokens, and cost so far and to come.
+
+    Args:
+        done: Conversations, earlier processes' included. Positive.
+        total: All there are.
+        seconds: Since this process began.
+        spending: Of all done.
+    """
+    parts = [f"{done / max(seconds, 1e-9):.1f}/s", f"{spending.tokens:,} tokens"]
+    if spending.cost > 0:
+        parts.append(f"cost {spending.cost:.4g}, about {spending.cost / done * (total - done):.4g} to come")
+    return "  ".join(parts)
+
+
+def estimate_lines(found: Estimate) -> list[str]:
+    """What a dry run says of calls to come."""
+    priced = found.prices.prompt or found.prices.completion
+    cost = (
+        f", cost {found.expected_cost:.4g}, at most {found.most_cost:.4g}"
+        if priced
+        else ", cost unknown: no prices given"
+    )
+    return [f"{found.calls:,} calls, about {found.expected.tokens:,} tokens, at most {found.most.tokens:,}{cost}"]
+
+
+def estimate_data(found: Estimate) -> dict[str, Any]:
+    """The same for `--json`; costs are null without prices."""
+    priced = found.prices.prompt or found.prices.completion
+    return {
+        "calls": found.calls,
+        "expected_tokens": found.expected.tokens,
+        "most_tokens": found.most.tokens,
+        "expected_cost": found.expected_cost if priced else None,
+        "most_cost": found.most_cost if priced else None,
+    }
+
+
+def spending_lines(spending: Spending) -> list[str]:
+    """What a command says of its calls when it is done."""
+    cost = f", cost {spending.cost:.4g}" if spending.cost > 0 else ""
+    lines = [f"{spending.calls:,} calls, {spending.cached:,} replies from the store; {spending.tokens:,} tokens{cost}"]
+    if spending.n_unsure:
+        lines.append(
+            f"{spending.n_unsure:,} tries ended without a reply and may have been billed: at most "
+            f"{spending.unsure.tokens:,} tokens more, which count against the budget"
+        )
+    elif spending.unsure.tokens:
+        lines.append(f"the server counted no tokens for some calls: at most {spending.unsure.tokens:,} tokens more")
+    return lines

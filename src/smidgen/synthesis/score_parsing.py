@@ -1,0 +1,114 @@
+"""From a judge's reply to the score in it, or to why there is none. Nothing is guessed.
+
+A judge is asked to end with one line `Score: N`. The last such line is its verdict. A score that cannot be read is
+missing, with a reason; it is never taken from digits elsewhere in the reply, and never from another reply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
+
+PROBLEMS = {
+    "no_score": "the reply has no line `Score: N`",
+    "not_a_number": "what stands after `Score:` is not one number, such as a range, a word or a percentage",
+    "other_scale": "the score is out of another number than the highest one",
+    "out_of_range": "the score is outside the rubric's range",
+    "scores_differ": "the reply has several score lines, and they disagree",
+    "cut": "the reply was cut by the token limit before its end, however many tokens it was given",
+}
+"""Why a reply has no score, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reply says.
+
+    Attributes:
+        score: Within the rubric's range; None where the reply has none.
+        problem: One of `PROBLEMS` where there is none, else empty.
+    """
+
+    score: float | None
+    problem: str = ""
+
+
+# "Maximum score: 5" is no verdict; neither is a quoted line, in quotation marks or after >.
+_LABEL = re.compile(r"(?:[-•]\s+)?(?:(?:my|the|final|overall)\s+){0,3}score\s*[:：=]", re.IGNORECASE)
+# Between digits it stays, so that no two numbers become one.
+_MARKUP = re.compile(r"(?<!\d)[*_`#]+|[*_`#]+(?!\d)")
+# "Score: N", "Score: <number>": the form itself, quoted.
+_PLACEHOLDER = re.compile(r"[nx]|<[^<>\d]*>|\[[^\[\]\d]*\]|\{[^{}\d]*\}", re.IGNORECASE)
+_MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
+_NUMBER = r"[+-]?(?:\d+(?:[.,]\d+)?|\.\d+)"
+_VALUE = re.compile(
+    rf"(?P<score>{_NUMBER})\s*(?:(?:/|\(?\s*out\s+of\b|of\b)\s*(?P<most>{_NUMBER})\s*\)?)?\s*(?:points?)?\s*[.!]?"
+    r"\s*(?:\([^()\d]*\)\s*[.!]?)?",
+    re.IGNORECASE,
+)
+# 1,234 may be either of two numbers.
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+
+
+def read_score(reply: str, *, low: float, high: float) -> Reading:
+    """The score that a whole reply ends with.
+
+    Markup, `4/5`, `4 out of 5`, decimal commas and typographic minus signs are read; so is a number on the line after
+    a bare `Score:`. What a reasoning model writes up to `</think>` is not part of its reply. Score lines that
+    disagree make the score missing, since a quoted one cannot be told from the judge's own.
+
+    Args:
+        reply: Not cut by a token limit: the end of a cut one is not its verdict.
+        low: Least score.
+        high: Highest score, at least `low`; a score "out of" another number is not converted.
+
+    >>> read_score("It helps 1 bit.\\n\\n**Score:** −3", low=-5, high=5)
+    Reading(score=-3.0, problem='')
+    >>> read_score("The first 3 points are true.", low=0, high=5)
+    Reading(score=None, problem='no_score')
+    """
+    _, closed, said = reply.rpartition("</think>")
+    if not closed and said.lstrip().startswith("<think>"):
+        return Reading(None, "no_score")
+    values = [value for value in _values(said) if not _PLACEHOLDER.fullmatch(value)]
+    if not values:
+        return Reading(None, "no_score")
+    found = [_number(value, high) for value in values]
+    *others, verdict = found
+    if isinstance(verdict, str):
+        return Reading(None, verdict)
+    if any(isinstance(other, float) and other != verdict for other in others):
+        return Reading(None, "scores_differ")
+    return Reading(verdict) if low <= verdict <= high else Reading(None, "out_of_range")
+
+
+def _values(reply: str) -> Iterator[str]:
+    """What stands after the label of each score line, or under it where nothing stands after it."""
+    lines = [_MARKUP.sub("", line).strip() for line in reply.splitlines()]
+    lines = [line for line in lines if line]
+    for line, below in pairwise([*lines, ""]):
+        if label := _LABEL.match(line):
+            value = line[label.end() :].strip()
+            if value or not _LABEL.match(below):
+                yield value or below
+
+
+def _number(value: str, high: float) -> float | str:
+    """The number that a value is, or the problem with it."""
+    found = _VALUE.fullmatch(value.translate(_MINUS))
+    if not value:
+        return "no_score"
+    if not found or any(_THOUSANDS.fullmatch(part) for part in found.groups() if part):
+        return "not_a_number"
+    if found["most"] and _float(found["most"]) != high:
+        return "other_scale"
+    score = _float(found["score"])
+    return score if isfinite(score) else "out_of_range"
+
+
+def _float(text: str) -> float:
+    # Less than nothing is nothing: -0 and 0 are one score.
+    return float(text.replace(",", ".")) + 0.0
