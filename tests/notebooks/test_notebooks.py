@@ -6,6 +6,8 @@ import ast
 import asyncio
 import inspect
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +36,19 @@ def judging(teacher: Script) -> Script:
     return script
 
 
-async def execute(path: Path) -> dict[str, Any]:
-    """Run the code cells in their order, as a notebook does; what they leave behind."""
+async def run_cells(cells: Sequence[str], name: str) -> dict[str, Any]:
+    """Run code in its order, as a notebook does; what it leaves behind."""
     namespace: dict[str, Any] = {}
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            code = compile("".join(cell["source"]), str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            if inspect.iscoroutine(waiting := eval(code, namespace)):
-                await waiting
+    for cell in cells:
+        code = compile(cell, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if inspect.iscoroutine(waiting := eval(code, namespace)):
+            await waiting
     return namespace
+
+
+async def execute(path: Path) -> dict[str, Any]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return await run_cells(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"], str(path))
 
 
 @pytest.mark.slow
@@ -63,3 +69,14 @@ def test_the_notebooks_of_a_task_run(task: str, tmp_path: Path, monkeypatch: pyt
     rows = [json.loads(line) for line in (tmp_path / f"{task}_scored.jsonl").read_text().splitlines()]
     assert [(row["chosen_score"], row["rejected_score"]) for row in rows] == [(1, 0)] * 6
     assert left["summary"]["order"]["above"]["pairs"] == 6
+
+
+def test_the_pages_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (HERE.parent / "docs" / "synthesis.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with teaching() as teacher:
+        example = example.replace("http://localhost:8000/v1", teacher.url).replace("n=500", "n=3")
+        left = asyncio.run(run_cells([example], "synthesis.md"))
+    assert [row["idx"] for row in left["rows"]] == [0, 1, 2]
