@@ -159,7 +159,8 @@ def with_room(lm: Any, template: Any, prompts: list[str]) -> list[str]:
 
 def agreement(pairs: Sequence[EncodedPair]) -> dict[str, float]:
     """How often the scores say what the labels say, before any is swapped: shares of the pairs."""
-    gaps = np.array([pair.chosen_score - pair.rejected_score for pair in pairs])  # pyright: ignore[reportOptionalOperand]
+    scores = np.array([(pair.chosen_score, pair.rejected_score) for pair in pairs], np.float64)
+    gaps = scores[:, 0] - scores[:, 1]
     return {
         "pairs": len(gaps),
         "agree": float(np.mean(gaps > 0)),

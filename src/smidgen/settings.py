@@ -106,7 +106,7 @@ class Registry(Generic[F]):
 def _said(error: Mapping[str, Any]) -> str:
     """A validator's complaint in the words of whoever wrote the spec."""
     words = {"extra_forbidden": "no such setting", "missing": "needed, and not given"}
-    return words.get(error["type"], error["msg"])
+    return words.get(error["type"]) or str(error["msg"])
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:

@@ -106,9 +106,7 @@ def test_a_pause_holds_for_all_and_the_longest_counts() -> None:
     assert {at for at, _ in sent(limits, time, [1.0])} == {30.0}
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"requests_per_minute": 0}, {"tokens_per_minute": -1}, {"tokens_per_minute": float("nan")}]
-)
-def test_limits_that_let_nothing_through_are_refused(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize(("requests", "tokens"), [(0, None), (None, -1), (None, float("nan"))])
+def test_limits_that_let_nothing_through_are_refused(requests: float | None, tokens: float | None) -> None:
     with pytest.raises(UsageError, match="per minute above 0"):
-        Limits(**wrong)
+        Limits(requests_per_minute=requests, tokens_per_minute=tokens)
