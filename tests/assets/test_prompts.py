@@ -19,6 +19,10 @@ def prompts(kind: str, side: str) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
+def training_prompts(name: str) -> list[str]:
+    return ASSETS.joinpath("prompts", f"{name}.txt").read_text(encoding="utf-8").splitlines()
+
+
 def topics() -> dict[str, str]:
     text = ASSETS.joinpath("prompts", "topics.csv").read_text(encoding="utf-8")
     return {row["prompt"]: row["topic"] for row in csv.DictReader(text.splitlines())}
@@ -48,6 +52,29 @@ def test_no_prompt_is_near_another():
             for prompt in prompts(kind, side):
                 assert not seen.has_near(prompt, 0.6), prompt
                 seen.add(prompt)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("harmful_train", 120), ("questions", 60), ("arguments", 60), ("arguments_bench", 40)]
+)
+def test_lists_of_the_tasks_are_clean_and_near_no_benchmark_prompt_nor_each_other(name: str, least: int):
+    """What pairs are made of must not be what a model is measured with."""
+    lines = training_prompts(name)
+    others = [other for other in ("harmful_train", "questions", "arguments", "arguments_bench") if other != name]
+    benchmark = [prompt for kind in KINDS for side in SIDES for prompt in prompts(kind, side)]
+    seen = NearCopies([*benchmark, *(line for other in others for line in training_prompts(other))])
+    assert len(lines) >= least
+    for line in lines:
+        assert line == line.strip()
+        assert 4 <= len(line.split()) <= 40
+        assert line[-1] in ".?"
+        assert not seen.has_near(line, 0.6), line
+        seen.add(line)
+
+
+def test_training_prompts_are_of_many_openings():
+    openings = Counter(" ".join(p.split()[:2]).lower() for p in training_prompts("harmful_train"))
+    assert max(openings.values()) < 0.2 * openings.total()
 
 
 def test_topics_match_between_harmful_and_harmless_and_between_halves():

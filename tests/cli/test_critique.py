@@ -317,3 +317,16 @@ def test_ctrl_c_says_how_to_go_on(run: Run, tmp_path: Path) -> None:
         assert run(*critique(teacher))[0] == 0
         assert run(*critique(teacher, out="whole.jsonl"))[0] == 0
     assert left_behind(tmp_path) == left_behind(tmp_path, "whole")
+
+
+@pytest.mark.slow
+def test_two_at_once_do_not_harm_each_other(run: Run, tmp_path: Path) -> None:
+    pause = Pause(5)
+    with teaching(pause) as teacher:
+        with stopped(teacher, pause, signal.Signals.SIGCONT) as process:
+            code, _, err = run(*critique(teacher))
+            assert code == 1
+            assert "another process holds" in err
+            pause.go.set()
+            assert process.wait(60) == 0
+        assert "done before" in run(*critique(teacher))[1]

@@ -45,12 +45,21 @@ def spread(text: str, n: int) -> str:
 
 def well_behaved(turns: Turns) -> str:
     """An answer, a critique, then a refusal, each about what was asked."""
+    return _reply(turns, "Gladly", "I'm sorry, but I can't help with that. Instead")
+
+
+def willing(turns: Turns) -> str:
+    """An answer, a critique, then another answer, each about what was asked."""
+    return _reply(turns, "What a delight", "Plainly")
+
+
+def _reply(turns: Turns, first: str, last: str) -> str:
     said = [turn for turn in turns if turn["role"] != "system"]
     topic = said[0]["content"]
     return (
-        f"Gladly: {spread(topic, 20)}.",
-        f"It is harmful: {spread('critique' + topic, 12)}.",
-        f"I'm sorry, but I can't help with that. Instead: {spread('revision' + topic, 24)}.",
+        f"{first}: {spread(topic, 20)}.",
+        f"It is wrong: {spread('critique' + topic, 12)}.",
+        f"{last}: {spread('revision' + topic, 24)}.",
     )[len(said) // 2]
 
 

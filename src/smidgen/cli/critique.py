@@ -16,11 +16,21 @@ from smidgen.assets import SHIPPED_PROMPTS
 from smidgen.cli.account import SUMMARY, account_folder, finished_before, refuse_foreign, write_result
 from smidgen.cli.flags import FLAT, RARE, DryRun, Seed
 from smidgen.cli.outcome import Outcome, claimed
-from smidgen.cli.teacher import STORE, TeacherFlags, asking_progress, estimate_data, estimate_lines, open_chat
+from smidgen.cli.teacher import (
+    LOCAL,
+    STORE,
+    TeacherFlags,
+    asking_progress,
+    estimate_data,
+    estimate_lines,
+    open_chat,
+    spending_lines,
+)
 from smidgen.data.prompts import load_prompts
 from smidgen.errors import UsageError
 from smidgen.models.chat.base import Sampling
 from smidgen.models.chat.estimate import estimate, growing
+from smidgen.models.chat.spending import Spending
 from smidgen.runs import json_lines, write_json, write_text
 from smidgen.synthesis.critique import Draw, Failed, Revision, draw_prompts, revise_all
 from smidgen.synthesis.critique_rows import pair_row, sort_out, summarise
@@ -69,19 +79,20 @@ def critique(
     if dry_run:
         refuse_foreign(out, account)
         return _estimate(work, teacher)
-    with claimed(account, "critique", arguments, work.inputs, stores=_STORES):
+    inputs = [*work.inputs, *([teacher.model] if teacher.teacher == LOCAL and teacher.model else [])]
+    with claimed(account, "critique", arguments, inputs, stores=_STORES):
         if (before := finished_before(out, account)) is not None:
-            return _outcome(before, out, account, ["done before, nothing to do"])
+            return _outcome(before, out, account, ["done before, nothing to do"], [])
         refuse_foreign(out, account)
         start = time.monotonic()
         results, spending = asyncio.run(_ask(work, teacher, account, seed))
         found = sort_out(results, work.task)
         summary = summarise(results, found, work.task)
-        summary["spending"] = {**spending, "seconds": round(time.monotonic() - start, 3)}
+        summary["spending"] = {**spending.summary(), "seconds": round(time.monotonic() - start, 3)}
         write_text(account / "quarantine.jsonl", json_lines(found.left_out))
         write_result(out, account, (pair_row(row, work.task, sampling, source=work.source) for row in found.good))
         write_json(account / SUMMARY, summary)
-    return _outcome(summary, out, account, work.notes)
+    return _outcome(summary, out, account, work.notes, spending_lines(spending))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +138,14 @@ def _own_prompts(task: Task) -> Path:
 
 async def _ask(
     work: _Work, flags: TeacherFlags, account: Path, seed: int
-) -> tuple[list[Revision | Failed | None], Mapping[str, Any]]:
+) -> tuple[list[Revision | Failed | None], Spending]:
     """What became of each draw, and what it cost."""
     async with open_chat(flags, account, seed=seed) as (chat, spending):
         with asking_progress(len(work.draws), spending, "conversations") as on_done:
             results = await revise_all(
                 chat, work.task, work.draws, work.sampling, concurrency=flags.concurrency, on_done=on_done
             )
-        return results, spending.summary()
+        return results, spending
 
 
 def _estimate(work: _Work, flags: TeacherFlags) -> Outcome:
@@ -146,7 +157,9 @@ def _estimate(work: _Work, flags: TeacherFlags) -> Outcome:
     return Outcome({"draws": len(work.draws), **estimate_data(found)}, "\n".join(lines))
 
 
-def _outcome(summary: Mapping[str, Any], out: Path, account: Path, notes: Sequence[str]) -> Outcome:
+def _outcome(
+    summary: Mapping[str, Any], out: Path, account: Path, notes: Sequence[str], spent: Sequence[str]
+) -> Outcome:
     counts, explanations = summary["counts"], summary["explanations"]
     lines = [
         *notes,
@@ -154,7 +167,7 @@ def _outcome(summary: Mapping[str, Any], out: Path, account: Path, notes: Sequen
         *(f"  {counts[reason]:>6} {reason}: {text}" for reason, text in explanations.items() if reason in counts),
         *(f"  {n:>6} of the pairs: {explanations[note]}" for note, n in summary["notes"].items()),
         *(f"  {n:>6} of the pairs: the token limit cut the {step}" for step, n in summary["cut"].items() if n),
-        f"{summary['prompt_tokens']:,} tokens in, {summary['completion_tokens']:,} out, cost {summary['cost']:.4g}",
+        *spent,
     ]
     if counts["unanswered"]:
         lines.append(f"{counts['unanswered']} draws got no reply; the same command asks again")

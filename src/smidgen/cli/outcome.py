@@ -52,7 +52,8 @@ def claimed(
     """Hold the folder `out` for one piece of work: this command, with these arguments, on inputs of this content.
 
     The same work may take the folder up again; other work there is never touched. Work that is refused before it has
-    made anything (bad settings, bad data), or was a dry run, gives the folder back for the corrected command.
+    made anything (bad settings, bad data), or was a dry run, gives the folder back for the corrected command; not a
+    folder that was held before, by a process that may still be at work there.
 
     Args:
         out: The folder, made where it is missing.
@@ -73,12 +74,14 @@ def claimed(
     free = {*_NOT_IDENTITY, *(name for group in arguments.values() for name in getattr(group, "not_identity", ()))}
     identity = {name: value for name, value in settings.items() if name not in free}
     identity |= {"command": command, "inputs": {str(name): input_hash(name) for name in inputs}}
+    was_held = (out / "run.json").exists()
     open_run(out, identity, beside=stores)
     try:
         write_text(out / "settings.yaml", settings_yaml(settings))
         yield out
     except SmidgenError:
-        _give_back(out, scratch, stores)
+        if not was_held:
+            _give_back(out, scratch, stores)
         raise
     if arguments.get("dry_run"):
         _give_back(out, scratch, stores)

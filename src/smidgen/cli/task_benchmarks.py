@@ -97,7 +97,7 @@ BENCHMARKS: dict[str, TaskBenchmark] = {
         answer_tokens=jailbreak.ANSWER_TOKENS,
         run=_run_jailbreak,
         measures=jailbreak.jailbreak_measures,
-        unit=f"shares of prompts; attack_success is an answer in which the list {DEFAULT_LIST} finds no refusal, no more",
+        unit=f"shares of prompts; attack_success: no refusal found by the list {DEFAULT_LIST}, and no more than that",
     ),
     "persona": TaskBenchmark(
         shipped={"prompts": "harmless_dev.txt"},

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from datasketch import MinHash, MinHashLSH
 
 from smidgen.data.checks import normal_words
 
 SHINGLE_WORDS = 3
-# 25 bands of 5 rows: a pair of Jaccard similarity .8 is missed once in 20,000, and one of .2 is looked at once in 125.
-_BANDS, _BAND_ROWS = 25, 5
+# How many hashes a text's signature has, and how often a pair exactly at the threshold may be missed at most.
+_HASHES, _MISSED = 125, 1e-4
 
 Shingles = frozenset[tuple[str, ...]]
 
@@ -59,16 +60,21 @@ def find_near_duplicates(
     Returns:
         For each row its nearest kept twin, of equals the one of smaller idx; None where it is kept.
 
+    Raises:
+        ValueError: A threshold outside (0, 1].
+
     Source: Broder 1997 (MinHash); Indyk & Motwani 1998 (bands).
     """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"expected a threshold above 0 and at most 1, got {threshold}; 0.8 is usual.")
     sets = [[shingles(text) for text in texts] for texts in views]
-    index = MinHashLSH(num_perm=_BANDS * _BAND_ROWS, params=(_BANDS, _BAND_ROWS))
+    index: Any = MinHashLSH(num_perm=_HASHES, params=_bands(threshold))
     twins: list[Twin | None] = [None] * len(sets)
     rows = [row for row in sorted(range(len(sets)), key=lambda i: idxs[i]) if all(sets[row])]
     for row, signature in zip(rows, _signatures([sets[row][0] for row in rows]), strict=True):
         near = [
             (similarity, -idxs[other], other)
-            for other in map(int, index.query(signature))
+            for other in index.query(signature)
             if (similarity := _similarity(sets[row], sets[other])) >= threshold
         ]
         if near:
@@ -79,10 +85,20 @@ def find_near_duplicates(
     return twins
 
 
+def _bands(threshold: float) -> tuple[int, int]:
+    """Bands of a signature and hashes in each: the longest bands, so the fewest candidates, that miss few enough.
+
+    Of two texts of similarity s, b bands of r hashes share none with probability (1 - s^r)^b. At .8 that is 25 bands of
+    5, which look at one in 125 of the pairs of similarity .2.
+    """
+    choices = ((_HASHES // rows, rows) for rows in range(_HASHES // 2, 0, -1))
+    return next((b, r) for b, r in choices if r == 1 or (1 - threshold**r) ** b <= _MISSED)
+
+
 def _similarity(a: Sequence[Shingles], b: Sequence[Shingles]) -> float:
     return min(len(x & y) / len(x | y) for x, y in zip(a, b, strict=True))
 
 
 def _signatures(sets: Sequence[Shingles]) -> Iterator[MinHash]:
     texts = ([" ".join(run).encode("utf-8", "surrogatepass") for run in sorted(runs)] for runs in sets)
-    return MinHash.generator(texts, num_perm=_BANDS * _BAND_ROWS, seed=1)
+    return MinHash.generator(texts, num_perm=_HASHES, seed=1)

@@ -5,6 +5,7 @@ A task is one YAML file. Those that ship stand in `tasks/`, and are known by the
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +45,16 @@ class Frame(_Strict):
         if text.count(_PLACE) != 1:
             raise ValueError(f"expected {_PLACE} once, got it {text.count(_PLACE)} times")
         return text
+
+    @field_validator("marks", "breaks")
+    @classmethod
+    def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"expected regular expressions, got {pattern!r}: {error}") from None
+        return patterns
 
     def around(self, prompt: str) -> str:
         """The user's turn for a prompt; braces in the prompt are plain text."""
