@@ -147,6 +147,8 @@ def test_old_scores_are_refused_or_replaced_on_demand(run: Run, pairs: Path) -> 
         (["--rule", "refusal", "--reference", "x"], "expected --reference with --policy only"),
         (["--rule", "refusal", "--task", "safety"], "expected --task with --judge only"),
         (["--rule", "refusal", "--injection-probe", "3"], "expected --injection-probe with --judge only"),
+        (["--rule", "refusal", "--template", "hh"], "expected --template with --reward or --policy only"),
+        (["--rule", "refusal", "--budget", "2k"], "expected --budget with --judge only"),
         (["--policy", "x"], "expected --reference"),
         (["--policy", "x", "--reference", "x", "--beta", "0"], "expected --beta above 0"),
         (["--judge", "http://127.0.0.1:1/v1", "--model", "m"], "expected --task"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from smidgen.pairs import PreferencePair, plain_pair
 from smidgen.runs import json_lines
 from smidgen.synthesis.answer_rewards import model_scores, rule_scores
 from smidgen.synthesis.implicit import implicit_rewards, implicit_scores
-from smidgen.synthesis.scoring import Score, check_unscored, histogram, problem_of, summarise, with_scores
+from smidgen.synthesis.injections import INJECTIONS
+from smidgen.synthesis.scoring import PROBLEMS, Score, check_unscored, histogram, problem_of, summarise, with_scores
 from smidgen.training.sft import new_language_model
 
 # How fast examples are made says how busy the machine is, no more.
@@ -221,3 +223,17 @@ def test_data_with_scores_is_refused_by_the_name_of_its_columns() -> None:
 def test_a_problem_names_its_side() -> None:
     assert problem_of((Score(None, "cut"), Score(None, "no_score"))) == "chosen: cut; rejected: no_score"
     assert problem_of((Score(0.0), Score(0.0))) is None
+
+
+def test_the_examples_of_the_page_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(example, {})
+
+
+def test_the_page_explains_every_problem_and_counts_the_injections() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
+    assert all(f"| `{problem}` |" in page for problem in PROBLEMS)
+    assert f"each of {len(INJECTIONS)} orders" in page and f"N × {len(INJECTIONS) + 1} calls" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
 
 _NO_JUDGE = TeacherFlags()
 _STORES = [f"{name}{end}" for name in (STORE, IMPLICIT_STORE) for end in ("", "-wal", "-shm")]
-# What goes with which way to score.
-_BELONGS = {
-    "policy": ("reference", "beta", "per_token"),
-    "teacher": ("task", "rubric", "injection_probe", "keep_replies", "max_new_tokens", "most_new_tokens", "one_turn"),
+# Flags that only some ways to score take.
+_JUDGING = ("task", "rubric", "injection_probe", "keep_replies", "max_new_tokens", "most_new_tokens", "one_turn")
+_WAYS = {
+    **dict.fromkeys(("reference", "beta", "per_token"), ("policy",)),
+    **dict.fromkeys(_JUDGING, ("teacher",)),
+    "template": ("reward", "policy"),
 }
 _FLAG = {"teacher": "--judge", "policy": "--policy", "reward": "--reward", "rule": "--rule"}
 
@@ -125,10 +128,12 @@ def _scorer(given: Mapping[str, Any]) -> Scorer:
             f"expected exactly one of {', '.join(sorted(_FLAG.values()))}, got "
             f"{' and '.join(_FLAG[way] for way in named) or 'none'}; a score is in one unit."
         )
-    for way, names in _BELONGS.items():
-        if way != named[0] and (found := [name for name in names if given[name] not in (None, False)]):
-            flag = f"--{found[0].replace('_', '-')}"
-            raise UsageError(f"expected {flag} with {_FLAG[way]} only, got it with {_FLAG[named[0]]}; leave it out.")
+    idle = [name for name, ways in _WAYS.items() if named[0] not in ways and given[name] not in (None, False, "plain")]
+    idle += [f.name for f in fields(teacher) if not teacher.teacher and getattr(teacher, f.name) != f.default]
+    if idle:
+        takers = " or ".join(_FLAG[way] for way in _WAYS.get(idle[0], ("teacher",)))
+        flag = f"--{idle[0].replace('_', '-')}"
+        raise UsageError(f"expected {flag} with {takers} only, got it with {_FLAG[named[0]]}; leave it out.")
     return {"rule": _by_rule, "reward": _by_reward, "policy": _by_policy, "teacher": _by_judge}[named[0]](given)
 
 
