@@ -15,9 +15,12 @@ import pytest
 from tests.servers.faulty import FaultyServer, Turns, refused
 
 from smidgen.cli import main
+from smidgen.cli.score_text import summary_text
 from smidgen.models.load import LanguageModel, save_language_model
 from smidgen.models.reward_model import new_reward_model, save_reward_model
 from smidgen.synthesis.injections import INJECTIONS
+from smidgen.synthesis.scoring import Score, summarise
+from smidgen.training.sft import new_language_model
 
 Run = Callable[..., tuple[int, str, str]]
 ROWS = [
@@ -144,6 +147,8 @@ def test_old_scores_are_refused_or_replaced_on_demand(run: Run, pairs: Path) -> 
         (["--rule", "refusal", "--reference", "x"], "expected --reference with --policy only"),
         (["--rule", "refusal", "--task", "safety"], "expected --task with --judge only"),
         (["--rule", "refusal", "--injection-probe", "3"], "expected --injection-probe with --judge only"),
+        (["--rule", "refusal", "--template", "hh"], "expected --template with --reward or --policy only"),
+        (["--rule", "refusal", "--budget", "2k"], "expected --budget with --judge only"),
         (["--policy", "x"], "expected --reference"),
         (["--policy", "x", "--reference", "x", "--beta", "0"], "expected --beta above 0"),
         (["--judge", "http://127.0.0.1:1/v1", "--model", "m"], "expected --task"),
@@ -217,6 +222,9 @@ def test_a_judge_scores_each_answer_once(run: Run, pairs: Path, task: Path) -> N
         assert len(server.bills) == 16 and all("tools" not in asked.body for asked in server.asked)
         assert {asked.body["temperature"] for asked in server.asked} == {0}
         assert "done before" in run(*argv)[1] and len(server.bills) == 16
+    said_of_first = read_rows(Path("scored.score/judgements.jsonl"))[0]
+    assert said_of_first["reply"] == read_rows(Path("scored.jsonl"))[0]["judge_chosen"]
+    assert (said_of_first["idx"], said_of_first["answer"], said_of_first["score"]) == (0, "chosen", 1)
     assert read_rows(Path("scored.jsonl"))[0]["judge_chosen"].endswith("**Score:** 1")
     assert "judge judge, rubric kindness, 0 to 5" in said
 
@@ -346,10 +354,21 @@ def test_killed_and_called_again_is_never_killed_and_pays_nothing_twice(tmp_path
     assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
-def test_the_judge_in_this_process_is_asked_in_the_same_way(run: Run, pairs: Path, task: Path, tiny, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    save_language_model(tiny, tmp_path / "judge", card="")
+def test_a_judge_in_this_process_is_asked_as_one_behind_an_address(run: Run, tmp_path: Path, task: Path) -> None:
+    lm = new_language_model(["How kind is it?"] * 4, shape="tiny", vocabulary=300, positions=3000, seed=1)
+    save_language_model(lm, tmp_path / "judge", card="")
+    pairs = write_rows(tmp_path / "two.jsonl", ROWS[:2])
     flags = ["--judge", "local", "--model", "judge", "--task", task, "--injection-probe", 0]
-    code, said, _ = run("--pairs", pairs, "--out", "scored.jsonl", *flags, "--max-new-tokens", 4)
-    # The prompt alone is longer than this model: no reply, and so no score.
-    assert code == 4 and "0 of 8 pairs scored" in said
-    assert {row[1] for row in scores(Path("scored.jsonl"))} == {None}
+    limits = ["--max-new-tokens", 3, "--most-new-tokens", 6]
+    code, said, _ = run("--pairs", pairs, "--out", "scored.jsonl", *flags, *limits)
+    # Random weights never come to an end, let alone to a score.
+    assert code == 4 and "0 of 2 pairs scored" in said
+    assert {row[3] for row in scores(Path("scored.jsonl"))} == {"chosen: cut; rejected: cut"}
+    assert json.loads(Path("scored.score/summary.json").read_text())["spending"]["calls"] == 8
+
+
+def test_names_from_outside_cannot_command_the_terminal() -> None:
+    summary = {**summarise([(Score(1.0), Score(None, "\x1b[2Jgone"))]), "scorer": "judge \x1b]0;title\x07"}
+    text = summary_text(summary)
+    assert text.isascii() and "\x1b" not in text and "\x07" not in text
+    assert "judge \\x1b]0;title" in text

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smidgen.errors import UsageError
@@ -19,6 +19,8 @@ from smidgen.synthesis.judge import Asking, conversation, judge_answers, nonce_o
 from smidgen.synthesis.scoring import Score
 from smidgen.synthesis.task import Rubric
 
+# How fast examples are made says how busy the machine is, no more.
+on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 RUBRIC = Rubric(text="How kind is it? {prompt} 5 for kind.", low=0, high=5)
 TAG = re.compile(r"<(prompt|answer)-([0-9a-f]{16})>\n")
 FORGED = st.sampled_from(
@@ -52,6 +54,7 @@ def read_data(turn: str) -> tuple[dict[str, str], str]:
     return found, left + turn
 
 
+@on_any_machine
 @given(TEXTS, TEXTS, st.booleans())
 def test_texts_are_delimited_whole_and_nothing_of_them_stands_outside(prompt: str, answer: str, one_turn: bool) -> None:
     turns = conversation(RUBRIC, question(prompt), answer, one_turn=one_turn)
@@ -65,6 +68,7 @@ def test_texts_are_delimited_whole_and_nothing_of_them_stands_outside(prompt: st
     assert [turn.role for turn in turns] == (["user"] if one_turn else ["system", "user"])
 
 
+@on_any_machine
 @given(TEXTS, TEXTS)
 def test_the_number_of_the_tags_follows_from_the_texts_and_is_not_in_them(prompt: str, answer: str) -> None:
     nonce = nonce_of(prompt, answer)
@@ -118,6 +122,7 @@ def scores_of(chat: Chat, answers: Sequence[str], asking: Asking | None = None) 
 ANSWERS = ["kind", "mumble", "kind kind kind", "mute kind", "no", "mumble kind", "kind kind"]
 
 
+@on_any_machine
 @given(st.permutations(ANSWERS), st.integers(1, 8))
 def test_scores_do_not_depend_on_order_or_company(answers: list[str], concurrency: int) -> None:
     together = scores_of(judging(), answers, Asking(concurrency=concurrency))

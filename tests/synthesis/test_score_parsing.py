@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smidgen.synthesis.score_parsing import PROBLEMS, read_score
 
+# How fast examples are made says how busy the machine is, no more.
+on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SHAPES: list[Callable[[str], str]] = [
     lambda number: f"Score: {number}",
     lambda number: f"score:{number}",
@@ -41,6 +43,7 @@ WRITTEN: list[Callable[[str], str]] = [
 ]
 
 
+@on_any_machine
 @given(st.decimals(-5, 5, places=2), st.sampled_from(SHAPES), st.sampled_from(WRITTEN), st.sampled_from([0, 1, 2]))
 def test_a_number_in_range_is_read_back_exactly(number, shape, written, places) -> None:  # type: ignore[no-untyped-def]
     text = f"{number:.{places}f}"
@@ -48,6 +51,7 @@ def test_a_number_in_range_is_read_back_exactly(number, shape, written, places) 
     assert (found.score, found.problem) == (float(text), "")
 
 
+@on_any_machine
 @given(st.text(), st.sampled_from([(0, 1), (0, 5), (-5, 5)]))
 def test_no_text_gives_a_number_outside_the_range(text: str, limits: tuple[float, float]) -> None:
     low, high = limits
@@ -57,12 +61,14 @@ def test_no_text_gives_a_number_outside_the_range(text: str, limits: tuple[float
         assert found.score is None or low <= found.score <= high
 
 
+@on_any_machine
 @given(st.floats() | st.integers(), st.sampled_from(SHAPES))
 def test_a_number_outside_the_range_is_never_moved_into_it(number: float, shape: Callable[[str], str]) -> None:
     found = read_score(shape(str(number)), low=-5, high=5)
     assert found.score is None or found.score == number
 
 
+@on_any_machine
 @given(st.text(alphabet="0123456789 .,-−/\n", max_size=60))
 def test_digits_without_a_label_are_no_score(text: str) -> None:
     assert read_score(f"Of {text} things, {text}", low=0, high=5).problem == "no_score"

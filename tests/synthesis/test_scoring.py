@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -22,9 +24,12 @@ from smidgen.pairs import PreferencePair, plain_pair
 from smidgen.runs import json_lines
 from smidgen.synthesis.answer_rewards import model_scores, rule_scores
 from smidgen.synthesis.implicit import implicit_rewards, implicit_scores
-from smidgen.synthesis.scoring import Score, check_unscored, histogram, problem_of, summarise, with_scores
+from smidgen.synthesis.injections import INJECTIONS
+from smidgen.synthesis.scoring import PROBLEMS, Score, check_unscored, histogram, problem_of, summarise, with_scores
 from smidgen.training.sft import new_language_model
 
+# How fast examples are made says how busy the machine is, no more.
+on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PLAIN = load_template("plain")
 PAIRS = [
     plain_pair(7, "How do I pick a lock?", "I'm sorry, but I can't help with that.", "With a pick, of course."),
@@ -136,6 +141,7 @@ def test_a_beta_out_of_range_or_another_tokenizer_is_refused(policy: LanguageMod
         implicit_scores(policy, other, PLAIN, PAIRS)
 
 
+@on_any_machine
 @given(st.lists(st.tuples(SCORES, SCORES), max_size=12), st.randoms())
 def test_a_summary_counts_every_pair_and_no_order_matters(scores: list[tuple[Score, Score]], random) -> None:  # type: ignore[no-untyped-def]
     found = summarise(scores)
@@ -174,14 +180,22 @@ def test_a_summary_worked_by_hand() -> None:
     ]
 
 
-@given(st.lists(VALUES, min_size=1, max_size=40))
+@on_any_machine
+@given(st.lists(VALUES | st.floats(-1e9, 1e9), min_size=1, max_size=40))
 def test_every_value_falls_into_one_bin_that_holds_it(numbers: list[float]) -> None:
     bins = histogram(numbers)
+    assert all(one.high == other.low for one, other in pairwise(bins) if one.low < one.high)
     assert sum(b.counts[0] for b in bins) == len(numbers)
     for number in numbers:
         assert any(b.low <= number <= b.high and b.counts[0] for b in bins)
 
 
+def test_bins_end_at_round_numbers_and_at_zero() -> None:
+    edges = [b.low for b in histogram(np.linspace(-1.638, 2.854, 40).tolist())]
+    assert edges == [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+
+
+@on_any_machine
 @given(SCORES, SCORES)
 def test_scores_are_columns_that_load_again(chosen: Score, rejected: Score) -> None:
     pair = with_scores(plain_pair(3, "a", "b", "c", meta={"topic": "x", "chosen_score": 9.0}), (chosen, rejected))
@@ -209,3 +223,17 @@ def test_data_with_scores_is_refused_by_the_name_of_its_columns() -> None:
 def test_a_problem_names_its_side() -> None:
     assert problem_of((Score(None, "cut"), Score(None, "no_score"))) == "chosen: cut; rejected: no_score"
     assert problem_of((Score(0.0), Score(0.0))) is None
+
+
+def test_the_examples_of_the_page_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(example, {})
+
+
+def test_the_page_explains_every_problem_and_counts_the_injections() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
+    assert all(f"| `{problem}` |" in page for problem in PROBLEMS)
+    assert f"each of {len(INJECTIONS)} orders" in page and f"N × {len(INJECTIONS) + 1} calls" in page

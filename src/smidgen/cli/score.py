@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,20 +27,23 @@ from smidgen.cli.teacher import STORE, TeacherFlags
 from smidgen.data.checks import Quarantined
 from smidgen.data.prepare import Prepared, pair_row, prepare_pairs, write_quarantine
 from smidgen.errors import UsageError
-from smidgen.runs import write_json
+from smidgen.runs import json_lines, write_json, write_text
 from smidgen.synthesis.judge import Asking
 from smidgen.synthesis.scoring import Bin, check_unscored, problem_of, summarise, with_scores
 from smidgen.synthesis.task import task_names
 
 if TYPE_CHECKING:
+    from smidgen.pairs import PreferencePair
     from smidgen.synthesis.scoring import PairScores
 
 _NO_JUDGE = TeacherFlags()
 _STORES = [f"{name}{end}" for name in (STORE, IMPLICIT_STORE) for end in ("", "-wal", "-shm")]
-# What goes with which way to score.
-_BELONGS = {
-    "policy": ("reference", "beta", "per_token"),
-    "teacher": ("task", "rubric", "injection_probe", "keep_replies", "max_new_tokens", "most_new_tokens", "one_turn"),
+# Flags that only some ways to score take.
+_JUDGING = ("task", "rubric", "injection_probe", "keep_replies", "max_new_tokens", "most_new_tokens", "one_turn")
+_WAYS = {
+    **dict.fromkeys(("reference", "beta", "per_token"), ("policy",)),
+    **dict.fromkeys(_JUDGING, ("teacher",)),
+    "template": ("reward", "policy"),
 }
 _FLAG = {"teacher": "--judge", "policy": "--policy", "reward": "--reward", "rule": "--rule"}
 
@@ -72,8 +76,8 @@ def score(
 
     Adds chosen_score and rejected_score, higher is better, by exactly one of --reward, --judge, --policy and --rule. A
     score that cannot be found is null, with its reason in score_problem, and the exit code is 4. The account of the
-    run stands in a folder beside --out: summary.json, scores.png, quarantine.jsonl, settings, and the judge's
-    replies. The same command goes on where an earlier one was interrupted or ran out of its budget.
+    run stands in a folder beside --out: summary.json, scores.png, quarantine.jsonl, settings, and what the judge
+    said, in judgements.jsonl. The same command goes on where an earlier one was interrupted or ran out of its budget.
 
     Args:
         out: Where scored pairs go, in .jsonl; another file is never overwritten.
@@ -84,7 +88,7 @@ def score(
         task: Whose rubric the judge goes by: a shipped task or a YAML file.
         rubric: Another of the task's rubrics.
         injection_probe: Answers to score again with orders to the judge behind them; 0 for none, 20 where not given.
-        keep_replies: Keep what the judge said, as judge_chosen and judge_rejected.
+        keep_replies: Keep what the judge said beside the pairs too, as judge_chosen and judge_rejected.
         beta: Of the implicit reward, as in the policy's training; 0.1 where not given.
         per_token: Divide the implicit reward by the answer's tokens.
         max_new_tokens: Of a judge's reply; one that is cut is asked for again with twice as many. 512 where not given.
@@ -124,10 +128,12 @@ def _scorer(given: Mapping[str, Any]) -> Scorer:
             f"expected exactly one of {', '.join(sorted(_FLAG.values()))}, got "
             f"{' and '.join(_FLAG[way] for way in named) or 'none'}; a score is in one unit."
         )
-    for way, names in _BELONGS.items():
-        if way != named[0] and (found := [name for name in names if given[name] not in (None, False)]):
-            flag = f"--{found[0].replace('_', '-')}"
-            raise UsageError(f"expected {flag} with {_FLAG[way]} only, got it with {_FLAG[named[0]]}; leave it out.")
+    idle = [name for name, ways in _WAYS.items() if named[0] not in ways and given[name] not in (None, False, "plain")]
+    idle += [f.name for f in fields(teacher) if not teacher.teacher and getattr(teacher, f.name) != f.default]
+    if idle:
+        takers = " or ".join(_FLAG[way] for way in _WAYS.get(idle[0], ("teacher",)))
+        flag = f"--{idle[0].replace('_', '-')}"
+        raise UsageError(f"expected {flag} with {takers} only, got it with {_FLAG[named[0]]}; leave it out.")
     return {"rule": _by_rule, "reward": _by_reward, "policy": _by_policy, "teacher": _by_judge}[named[0]](given)
 
 
@@ -181,12 +187,22 @@ def _write(
     if summary["counts"]["scored"]:
         found = {name: [Bin(**b) for b in bins] for name, bins in summary["histograms"].items()}
         scores_png(found["scores"], found["differences"], account / "scores.png")
+    if any(score.reply is not None for _, scores in rows for score in scores):
+        write_text(account / "judgements.jsonl", json_lines(_judgements(rows)))
     write_result(out, account, (pair_row(with_scores(*row, replies=keep_replies)) for row in kept))
     write_json(account / SUMMARY, summary)
     return summary
 
 
-def _missing(rows: Sequence[tuple[Any, PairScores]]) -> list[Quarantined]:
+def _judgements(rows: Sequence[tuple[PreferencePair, PairScores]]) -> Iterator[dict[str, Any]]:
+    """What the judge said of each answer, and what was read from it."""
+    for pair, scores in rows:
+        for side, score in zip(("chosen", "rejected"), scores, strict=True):
+            found = {"score": score.value, "problem": score.problem or None, "reply": score.reply}
+            yield {"idx": pair.idx, "answer": side, **found}
+
+
+def _missing(rows: Sequence[tuple[PreferencePair, PairScores]]) -> list[Quarantined]:
     return [
         Quarantined(pair.source, pair.source_row + 1, pair.idx, "missing_score", problem)
         for pair, scores in rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import ceil, floor, log10
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ PROBLEMS = score_parsing.PROBLEMS | {
 }
 """Why an answer has no score, one sentence each; a judge that gives no reply has reasons of its own."""
 
-# Values that differ no more than these are drawn one by one.
+# So many different values, or fewer, have a bar each.
 _MOST_VALUES = 11
 _BINS = 10
 
@@ -113,9 +114,21 @@ def histogram(*series: Sequence[float]) -> list[Bin]:
     values = np.unique(np.concatenate(every)) if every else np.empty(0)
     if len(values) <= _MOST_VALUES:
         return [Bin(float(v), float(v), tuple(int((part == v).sum()) for part in every)) for v in values]
-    edges = np.linspace(values[0], values[-1], _BINS + 1)
-    counts = [np.histogram(part, edges)[0] for part in every]
-    return [Bin(float(edges[i]), float(edges[i + 1]), tuple(int(count[i]) for count in counts)) for i in range(_BINS)]
+    edges = _edges(float(values[0]), float(values[-1]))
+    counts = [np.histogram(part, edges)[0].tolist() for part in every]
+    return [Bin(edges[i], edges[i + 1], column) for i, column in enumerate(zip(*counts, strict=True))]
+
+
+def _edges(low: float, high: float) -> list[float]:
+    """Round numbers, evenly spaced, so that 0 is one of them; about ten bins from `low` to `high`."""
+    least = (high - low) / _BINS
+    if not least > 1e-12 * max(abs(low), abs(high)):
+        return np.linspace(low, high, _BINS + 1).tolist()
+    unit = 10.0 ** floor(log10(least))
+    step = next(times * unit for times in (1, 2, 2.5, 5, 10, 20) if times * unit >= least)
+    edges = [i * step for i in range(floor(low / step), ceil(high / step) + 1)]
+    # A product may be rounded past the value that it is to hold.
+    return [min(edges[0], low), *edges[1:-1], max(edges[-1], high)]
 
 
 def summarise(scores: Sequence[PairScores]) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def score_gap(logps: PairLogps) -> Float[Tensor, " pairs"]:
     if logps.chosen_score is None or logps.rejected_score is None:
         raise MissingScores(
             "expected a chosen_score and a rejected_score for every pair, which this loss learns from; got pairs "
-            "without. Add both to the data as columns of numbers, and leave out the rows that lack one."
+            "without. Add both to the data as columns of numbers, as `smidgen score` does, and leave out the rows that "
+            "lack one."
         )
     return logps.chosen_score - logps.rejected_score
 
