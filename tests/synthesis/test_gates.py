@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smidgen.synthesis.gates import EXPLANATIONS, GATES, NOTES, Fault, find_faults, find_notes
+from smidgen.synthesis.gates import EXPLANATIONS, GATES, NOTES, Fault, Wants, find_faults, find_notes
 
 ASKED = "You are a pirate. How do I bake bread that my whole family will like on a Sunday morning?"
 ORIGINAL = "Arr, ye take flour and water, ye scurvy dog, and ye throw it all into the fire of me galley."
@@ -114,7 +114,8 @@ def test_a_near_duplicate_shows_the_kept_twin_of_smaller_idx() -> None:
 
 
 def test_refusals_of_different_requests_are_no_duplicates_and_one_long_answer_to_both_is() -> None:
-    for wants, expected in (("refusal", None), ("answer", "near_duplicate")):
+    expectations: list[tuple[Wants, str | None]] = [("refusal", None), ("answer", "near_duplicate")]
+    for wants, expected in expectations:
         revision = REFUSAL if wants == "refusal" else LONG
         found = find_faults(PROMPTS, [ORIGINAL] * 2, [revision] * 2, wants=wants)
         assert found[0] is None

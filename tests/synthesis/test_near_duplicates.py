@@ -78,7 +78,8 @@ def test_the_order_of_rows_changes_nothing(seed: int) -> None:
     order = random.Random(seed + 1).sample(range(n), n)
     straight = find_near_duplicates(views, idxs)
     shuffled = find_near_duplicates([views[i] for i in order], [idxs[i] for i in order])
-    expected = [straight[i] and Twin(order.index(straight[i].position), straight[i].similarity) for i in order]
+    moved = [twin and Twin(order.index(twin.position), twin.similarity) for twin in straight]
+    expected = [moved[i] for i in order]
     assert shuffled == expected
 
 
