@@ -110,7 +110,7 @@ def test_differences_are_of_the_same_prompts() -> None:
     assert (change.values.tolist(), change.least, change.most) == ([1.0, 0.0], -1.0, 1.0)
     assert summarize({"train": {"kept": change}})["train"]["kept"]["n"] == 2
     with pytest.raises(ValueError, match="same prompts, got 2 and 3"):
-        _ = change - share(np.zeros(3))
+        assert change - share(np.zeros(3))
 
 
 def test_a_system_turn_stands_before_the_users(lm, plain) -> None:

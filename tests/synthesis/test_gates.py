@@ -114,8 +114,8 @@ def test_a_near_duplicate_shows_the_kept_twin_of_smaller_idx() -> None:
 
 
 def test_refusals_of_different_requests_are_no_duplicates_and_one_long_answer_to_both_is() -> None:
-    cases: tuple[tuple[Wants, str | None], ...] = (("refusal", None), ("answer", "near_duplicate"))
-    for wants, expected in cases:
+    expectations: list[tuple[Wants, str | None]] = [("refusal", None), ("answer", "near_duplicate")]
+    for wants, expected in expectations:
         revision = REFUSAL if wants == "refusal" else LONG
         found = find_faults(PROMPTS, [ORIGINAL] * 2, [revision] * 2, wants=wants)
         assert found[0] is None
