@@ -109,6 +109,6 @@ def test_a_pause_holds_for_all_and_the_longest_counts() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"requests_per_minute": 0}, {"tokens_per_minute": -1}, {"tokens_per_minute": float("nan")}]
 )
-def test_limits_that_let_nothing_through_are_refused(wrong: dict[str, float]) -> None:
+def test_limits_that_let_nothing_through_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="per minute above 0"):
         Limits(**wrong)
