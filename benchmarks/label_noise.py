@@ -28,7 +28,7 @@ from smidgen.data.prepare import prepare_pairs
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
 from smidgen.data.tokens import EncodedPair
-from smidgen.errors import InvalidData
+from smidgen.errors import InvalidData, UsageError
 from smidgen.evaluation.refusal import bench, outcomes, too_long
 from smidgen.evaluation.statistics import Estimate, score_difference, score_interval
 from smidgen.models.load import load_language_model
@@ -83,6 +83,7 @@ def options() -> Namespace:
     parser.add_argument("--model", default=str(DEMO / "model"))
     parser.add_argument("--harmful", default=str(DEMO / "harmful.txt"))
     parser.add_argument("--harmless", default=str(DEMO / "harmless.txt"))
+    parser.add_argument("--objectives", nargs="+", default=list(objectives(0, 1, 1)), metavar="NAME")
     parser.add_argument("--swap", nargs="+", type=float, default=[0.0, 0.2, 0.4], help="shares of labels, below 0.5")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200)
@@ -92,13 +93,17 @@ def options() -> Namespace:
     parser.add_argument("--eta", type=float, default=1.0, help="nats of reward in one unit of score")
     parser.add_argument("--max-new-tokens", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
-    return parser.parse_args()
+    found = parser.parse_args()
+    if unknown := sorted({*found.objectives} - {*objectives(0, 1, 1)}):
+        raise UsageError(f"unknown objective {unknown[0]!r}; expected some of: {', '.join(objectives(0, 1, 1))}.")
+    return found
 
 
 def main() -> None:
     asked = options()
     torch.set_num_threads(asked.threads)
-    later = ("out", "seeds", "threads")
+    # More objectives or seeds may be asked of a finished run; all else makes it another.
+    later = ("out", "objectives", "seeds", "threads")
     identity = {key: str(value) for key, value in vars(asked).items() if key not in later}
     open_run(asked.out, {"command": "benchmarks.label_noise", **identity})
     recipe = Recipe(
@@ -130,8 +135,9 @@ def main() -> None:
     rows: Rows = {(0.0, "no training"): [kept("none", None, 0.0, 0)]}
     for seed in range(asked.seeds):
         for share in asked.swap:
-            for name, objective in objectives(share, asked.beta, asked.eta).items():
-                rows.setdefault((share, name), []).append(kept(name, objective, share, seed))
+            specs = objectives(share, asked.beta, asked.eta)
+            for name in asked.objectives:
+                rows.setdefault((share, name), []).append(kept(name, specs[name], share, seed))
     about = {"machine": machine(), "settings": identity, "seeds": asked.seeds, "scores": agreement(pairs)}
     print(write_table(rows, about, asked.out))
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.faulty import FaultyServer
 
+from smidgen.models.chat.base import Reply, Sampling
 from smidgen.models.chat.budget import Budget
 from smidgen.models.chat.endpoint import open_endpoint
 from smidgen.models.chat.once import AskOnce, Retries
 from smidgen.models.chat.replies import ReplyStore
 from smidgen.models.chat.spending import Spending
+from smidgen.pairs import messages_from
 
 QUICK = Retries(tries=5, first_wait_seconds=0.01, longest_wait_seconds=0.05, jitter_seconds=0.01)
 
@@ -46,3 +50,18 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenChat:
                 yield AskOnce(source=source, store=store, budget=budget, spending=spending, retries=retries, **rest)
 
     return open_chat
+
+
+SHORT = Sampling(max_new_tokens=20)
+
+
+async def ask(chat: AskOnce, text: str = "Why?", sampling: Sampling = SHORT) -> Reply:
+    return await chat(messages_from(text, "user"), sampling)
+
+
+def ask_once(opened: OpenChat, server: FaultyServer, **settings: Any) -> Reply:
+    async def main() -> Reply:
+        async with opened(server.url, **settings) as chat:
+            return await ask(chat)
+
+    return asyncio.run(main())
