@@ -25,7 +25,7 @@ from smidgen.settings import parse_spec
 from smidgen.synthesis.injections import CONTROL, INJECTIONS, injected, probe
 from smidgen.synthesis.judge import Asked, Asking, conversation, judge_answers
 from smidgen.synthesis.scoring import PairScores
-from smidgen.synthesis.task import TASKS, Rubric, load_task, rubric_of, task_names
+from smidgen.synthesis.task import Rubric, load_task, rubric_of, task_path
 
 if TYPE_CHECKING:
     from smidgen.pairs import PreferencePair
@@ -124,7 +124,6 @@ def judge_scorer(flags: TeacherFlags, task_name: str, rubric_name: str | None, a
     task = load_task(task_name)
     rubric = rubric_of(task, rubric_name)
     asking = replace(asking, concurrency=flags.concurrency)
-    file = TASKS / f"{task_name}.yaml" if task_name in task_names() else Path(task_name)
     scale = f"{rubric.low:g} to {rubric.high:g}"
     name = f"judge {flags.model}, rubric {task.name}{f'/{rubric_name}' if rubric_name else ''}, {scale}"
     local = [flags.model] if flags.model and Path(flags.model).is_dir() else []
@@ -143,7 +142,7 @@ def judge_scorer(flags: TeacherFlags, task_name: str, rubric_name: str | None, a
             "replies that are cut are asked for again, on top of that",
         ]
 
-    return Scorer(name=name, inputs=[file, *local], run=run, plan=plan)
+    return Scorer(name=name, inputs=[task_path(task_name), *local], run=run, plan=plan)
 
 
 async def _judge(

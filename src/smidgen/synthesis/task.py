@@ -126,6 +126,19 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in TASKS.glob("*.yaml"))
 
 
+def task_path(name_or_path: str | Path) -> Path:
+    """The file of a shipped task, by its name, or any file; UsageError, listing the shipped tasks, where neither is."""
+    if str(name_or_path) in task_names():
+        return TASKS / f"{name_or_path}.yaml"
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UsageError(
+            f"unknown task {str(name_or_path)!r}, which is no file either; expected one of: {', '.join(task_names())}, "
+            "or a YAML file."
+        )
+    return path
+
+
 def load_task(name_or_path: str | Path) -> Task:
     """A shipped task by its name, or any YAML file.
 
@@ -133,14 +146,7 @@ def load_task(name_or_path: str | Path) -> Task:
         UsageError: Neither a shipped task nor a file; lists the shipped ones.
         InvalidData: A file that is no task; says which field, and what was expected there.
     """
-    path = Path(name_or_path)
-    if str(name_or_path) in task_names():
-        path = TASKS / f"{name_or_path}.yaml"
-    elif not path.is_file():
-        raise UsageError(
-            f"unknown task {str(name_or_path)!r}, which is no file either; expected one of: {', '.join(task_names())}, "
-            "or a YAML file."
-        )
+    path = task_path(name_or_path)
     try:
         return Task.model_validate({"name": path.stem} | read_settings(path))
     except ValidationError as error:
