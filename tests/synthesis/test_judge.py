@@ -17,7 +17,7 @@ from smidgen.pairs import Messages, messages_from, text_of
 from smidgen.synthesis.injections import INJECTIONS, injected, probe, probe_targets, report
 from smidgen.synthesis.judge import Asking, conversation, judge_answers, nonce_of
 from smidgen.synthesis.scoring import Score
-from smidgen.synthesis.task import Rubric
+from smidgen.synthesis.task import Rubric, load_task
 
 # How fast examples are made says how busy the machine is, no more.
 on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -171,6 +171,21 @@ def test_what_the_budget_did_not_reach_waits_and_has_no_score() -> None:
     found = scores_of(chat, ANSWERS[:1] + ANSWERS[4:5] + ANSWERS[2:3], Asking(concurrency=1))
     assert [score.value for score in found] == [1, 0, None]
     assert found[-1].problem == "waiting" and found[-1].waits and not found[0].waits
+
+
+def test_a_rubric_with_steps_says_so_and_takes_no_score_between_them() -> None:
+    async def chat(messages: Messages, sampling: Sampling) -> Reply:
+        return reply(f"Score: {read_data(messages[-1].content)[0]['answer']}")
+
+    rubric = Rubric(text="Is it kind?", low=0, high=1, step=1)
+    asked = [(question("?"), answer) for answer in ("0", "0.5", "1")]
+    found = asyncio.run(judge_answers(chat, rubric, asked, Asking()))
+    assert [(score.value, score.problem) for score in found] == [(0, ""), (None, "between_steps"), (1, "")]
+    assert "in steps of 1 and" in conversation(rubric, *asked[0])[0].content
+    assert " in steps of" not in conversation(RUBRIC, *asked[0])[0].content
+    with pytest.raises(ValueError, match="expected whole steps from low to high, got 0, 5, 2"):
+        Rubric(text="Is it kind?", low=0, high=5, step=2)
+    assert load_task("safety").rubric.step == 1
 
 
 def test_wrong_limits_are_refused() -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from smidgen.errors import InvalidData, UsageError
 from smidgen.settings import read_settings
+from smidgen.synthesis.score_parsing import is_whole
 
 TASKS = Path(__file__).parent / "tasks"
 _PLACE = "{prompt}"
@@ -68,16 +69,20 @@ class Rubric(_Strict):
         text: What to look at, and what each score means.
         low: Least score.
         high: Highest score, the best.
+        step: Only `low` and whole steps above it are scores; without it, any number in the range.
     """
 
     text: str = Field(min_length=1)
     low: FiniteFloat
     high: FiniteFloat
+    step: FiniteFloat | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _ordered(self) -> Rubric:
         if not self.low < self.high:
             raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
+        if self.step is not None and not is_whole((self.high - self.low) / self.step):
+            raise ValueError(f"expected whole steps from low to high, got {self.low:g}, {self.high:g}, {self.step:g}")
         return self
 
 
