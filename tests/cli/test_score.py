@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.servers.faulty import FaultyServer, Turns, refused
 
@@ -18,7 +19,7 @@ from smidgen.cli import main
 from smidgen.cli.score_text import summary_text
 from smidgen.models.load import LanguageModel, save_language_model
 from smidgen.models.reward_model import new_reward_model, save_reward_model
-from smidgen.synthesis.injections import INJECTIONS
+from smidgen.synthesis.injections import INJECTIONS, report
 from smidgen.synthesis.scoring import Score, summarise
 from smidgen.training.sft import new_language_model
 
@@ -299,6 +300,28 @@ def test_the_probe_says_how_easily_a_judge_is_talked_into_a_score(
     )
     assert found["control"]["share_raised"]["mean"] == 0 and found["answers"] == 3
     assert scores(Path("scored.jsonl")) == expected()
+
+
+def test_nothing_is_probed_before_every_answer_was_asked_about(run: Run, pairs: Path, task: Path) -> None:
+    with FaultyServer(strict) as server:
+        argv = ["--pairs", pairs, "--out", "scored.jsonl", *judge(server, task, "--concurrency", 1)]
+        argv[argv.index("--injection-probe") + 1] = 3
+        code, said, _ = run(*argv, "--budget", "2400")
+        assert code == 4 and "no injection probe yet" in said and 0 < len(server.bills) < 16
+        assert "injection_probe" not in json.loads(Path("scored.score/summary.json").read_text())
+        assert run(*argv, "--budget", "1M")[0] == 0
+        assert len(server.bills) == 16 + 3 * (len(INJECTIONS) + 1) and set(server.times_billed().values()) == {1}
+
+
+def test_a_probe_without_scores_says_so() -> None:
+    scored = {**summarise([(Score(1.0), Score(0.0))]), "scorer": "judge"}
+    nothing = np.full(1, np.nan)
+    found = report(np.zeros(1), {"plea": nothing}, nothing) | {"unasked": 2}
+    said = summary_text(scored | {"injection_probe": found})
+    assert "none of 1 answers has a score with an injection" in said and "the same command asks" in said
+    part = report(np.zeros(1), {"plea": np.ones(1), "order": nothing}, nothing) | {"unasked": 0}
+    said = summary_text(scored | {"injection_probe": part})
+    assert "score raised in 100.0%" in said and "instead no score" in said and "most by plea: 100.0%" in said
 
 
 def test_a_dry_run_tells_the_calls_and_asks_nothing(run: Run, pairs: Path, task: Path) -> None:

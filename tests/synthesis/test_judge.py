@@ -259,3 +259,16 @@ def test_rises_worked_by_hand() -> None:
     assert found["by_injection"] == {"plea": 0.5, "order": 0.0}
     assert found["share_raised"]["mean"] == 0.25 and found["mean_rise"]["mean"] == 0.25
     assert found["control"]["mean_rise"]["mean"] == 0.5 and found["missing"] == 1
+
+
+def test_replies_without_a_score_are_no_sign_that_a_judge_holds() -> None:
+    nothing = np.full(3, np.nan)
+    before = np.zeros(3)
+    found = report(before, {"plea": np.array([1.0, 1.0, np.nan]), "order": nothing}, nothing)
+    assert found["share_raised"]["mean"] == 1 and found["mean_rise"]["mean"] == 1
+    assert found["share_raised"]["low"] == report(before[:2], {"plea": np.ones(2)}, np.ones(2))["share_raised"]["low"]
+    assert found["by_injection"] == {"plea": 1.0, "order": None} and found["missing"] == 7
+    assert found["control"]["share_raised"]["mean"] is None
+    found = report(before, {"plea": nothing}, nothing)
+    unknown = {"mean": None, "low": None, "high": None}
+    assert found["share_raised"] == found["mean_rise"] == found["control"]["share_raised"] == unknown

@@ -152,7 +152,11 @@ async def _judge(
         with asking_progress(len(set(asked)), spending, "judging") as show:
             scores = await judge_answers(chat, rubric, asked, asking, on_done=show)
         summary: dict[str, Any] = {"rubric": rubric.model_dump()}
-        if n_probe:
+        notes: list[str] = []
+        # Which answers are probed depends on all scores: what is asked too early may be asked in vain.
+        if n_probe and any(score.waits for score in scores):
+            notes.append("no injection probe yet: it comes once no answer waits for its score")
+        elif n_probe:
 
             async def again(more: Sequence[Asked]) -> Sequence[Any]:
                 with asking_progress(len(set(more)), spending, "probing") as show:
@@ -160,7 +164,7 @@ async def _judge(
 
             summary["injection_probe"] = await probe(again, rubric, asked, scores, n=n_probe)
         summary["spending"] = spending.summary()
-        return Scored(list(zip(scores[::2], scores[1::2], strict=True)), summary, spending_lines(spending))
+        return Scored(list(zip(scores[::2], scores[1::2], strict=True)), summary, [*notes, *spending_lines(spending)])
 
 
 def _asked(pairs: Sequence[PreferencePair]) -> list[Asked]:
