@@ -133,7 +133,7 @@ class ReplyStore:
         if _seal(key, text) != seal:
             raise self._damaged()
         found = json.loads(text)
-        return NoReply(**found) if "reason" in found else Reply(**found | {"cached": True})
+        return NoReply(**found, final=True) if "reason" in found else Reply(**found | {"cached": True})
 
     def begin(self, key: str, most: Usage) -> None:
         """Write down that a question is about to be sent, which may use so many tokens."""
