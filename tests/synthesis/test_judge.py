@@ -188,6 +188,15 @@ def test_a_rubric_with_steps_says_so_and_takes_no_score_between_them() -> None:
     assert load_task("safety").rubric.step == 1
 
 
+def test_only_a_reply_that_may_still_come_is_worth_asking_again() -> None:
+    async def chat(messages: Messages, sampling: Sampling) -> Reply:
+        answer = read_data(messages[-1].content)[0]["answer"]
+        raise NoReply("content_filter", "withheld", final=answer == "final")
+
+    found = scores_of(chat, ["final", "passing"])
+    assert [(score.value, score.unanswered) for score in found] == [(None, False), (None, True)]
+
+
 def test_wrong_limits_are_refused() -> None:
     for first, most in ((0, 8), (9, 8)):
         with pytest.raises(UsageError, match="expected max_new_tokens"):

@@ -148,4 +148,6 @@ async def judge_answers(
 def _score(result: Score | NoReply | None) -> Score:
     if result is None:
         return Score(None, "waiting")
-    return Score(None, result.reason, unanswered=True) if isinstance(result, NoReply) else result
+    if isinstance(result, NoReply):
+        return Score(None, result.reason, unanswered=not result.final)
+    return result
