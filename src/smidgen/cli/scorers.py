@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smidgen.cli.progress import counted_progress
+from smidgen.cli.score_chunks import in_chunks
 from smidgen.cli.teacher import (
     TeacherFlags,
     asking_progress,
@@ -30,9 +30,8 @@ from smidgen.synthesis.task import Rubric, load_task, rubric_of, task_path
 if TYPE_CHECKING:
     from smidgen.pairs import PreferencePair
 
-# Pairs at once; after each chunk the progress moves, and values that are kept are written down.
-_CHUNK = 256
 IMPLICIT_STORE = "logps.sqlite"
+_REWARDS = "rewards"
 # On GPU the dtype could be another; scores are compared across runs, so all are computed alike.
 _DTYPE = "float32"
 
@@ -74,7 +73,7 @@ def rule_scorer(spec: str) -> Scorer:
 
 
 def reward_scorer(model: str, template: str) -> Scorer:
-    """By a reward model."""
+    """By a reward model; what is scored is kept, so that a killed run goes on."""
 
     def run(pairs: Sequence[PreferencePair], folder: Path) -> Scored:
         from smidgen.data.templates import load_template
@@ -85,7 +84,7 @@ def reward_scorer(model: str, template: str) -> Scorer:
         rm = load_reward_model(model)
         rm.lm.model.to(own_device(rm.lm.device))  # pyright: ignore[reportArgumentType]
         shape = load_template(template, rm.lm.tokenizer)
-        return Scored(_in_chunks(partial(model_scores, rm, shape, dtype=_DTYPE), pairs))
+        return Scored(in_chunks(partial(model_scores, rm, shape, dtype=_DTYPE), pairs, folder / _REWARDS))
 
     return Scorer(name=f"reward model {model}", inputs=[model], run=run)
 
@@ -108,7 +107,7 @@ def implicit_scorer(policy: str, reference: str, template: str, *, beta: float, 
         shape = load_template(template, lms[0].tokenizer)
         logps = partial(ReferenceStore(folder / IMPLICIT_STORE).logps, dtype=_DTYPE)
         score = partial(implicit_scores, *lms, shape, beta=beta, per_token=per_token, logps=logps)
-        return Scored(_in_chunks(score, pairs))
+        return Scored(in_chunks(score, pairs))
 
     unit = "a token" if per_token else "an answer"
     name = f"implicit reward of {policy} against {reference}, beta {beta:g}, nats {unit}"
@@ -170,14 +169,3 @@ async def _judge(
 def _asked(pairs: Sequence[PreferencePair]) -> list[Asked]:
     """The chosen and the rejected answer of each pair in turn, each with its prompt."""
     return [(pair.prompt, answer.content) for pair in pairs for (answer,) in (pair.chosen, pair.rejected)]
-
-
-def _in_chunks(
-    score: Callable[[Sequence[PreferencePair]], Sequence[PairScores]], pairs: Sequence[PreferencePair]
-) -> list[PairScores]:
-    found: list[PairScores] = []
-    with counted_progress("scoring", len(pairs)) as show:
-        for start in range(0, len(pairs), _CHUNK):
-            found += score(pairs[start : start + _CHUNK])
-            show(len(found))
-    return found
