@@ -96,13 +96,17 @@ def test_only_what_changes_replies_makes_another_run(tmp_path: Path) -> None:
     flags = TeacherFlags(teacher="http://localhost:1/v1", model="teacher")
     with claimed(tmp_path / "run", "ask", {"teacher": flags}, []):
         pass
-    other = replace(flags, budget="5k", concurrency=2, price_in=1.0, tries=2, timeout=9.0, requests_per_minute=60.0)
+    other = replace(flags, budget="5k", concurrency=2, price_in=1.0, price_out=0.0, tries=2, timeout=9.0)
     with claimed(tmp_path / "run", "ask", {"teacher": other}, []):
         pass
     with (
         pytest.raises(UsageError, match="other model"),
         claimed(tmp_path / "run", "ask", {"teacher": replace(flags, model="another")}, []),
     ):
+        pass
+    # What was spent stands in the file of replies: with another, everything would be paid for again.
+    elsewhere = replace(flags, replies=tmp_path / "other.sqlite")
+    with pytest.raises(UsageError, match="other replies"), claimed(tmp_path / "run", "ask", {"teacher": elsewhere}, []):
         pass
 
 
@@ -114,6 +118,7 @@ def test_only_what_changes_replies_makes_another_run(tmp_path: Path) -> None:
         ({"key_variable": "hunter2"}, "the name of an environment variable"),
         ({"budget": "much"}, "--budget in tokens"),
         ({"budget": "$5"}, "--price-in and --price-out"),
+        ({"budget": "$5", "price_in": 0.6}, "Give --price-out too"),
         ({"price_in": -1.0}, "--price-in of 0 or above"),
         ({"timeout": 0.0}, "--timeout above 0"),
         ({"requests_per_minute": 0.0}, "requests per minute above 0"),

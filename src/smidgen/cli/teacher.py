@@ -40,7 +40,7 @@ class TeacherFlags:
 
     not_identity: ClassVar[tuple[str, ...]] = (
         *("budget", "price_in", "price_out", "concurrency", "requests_per_minute", "tokens_per_minute"),
-        *("key_variable", "timeout", "tries", "replies"),
+        *("key_variable", "timeout", "tries"),
     )
 
     teacher: Annotated[
@@ -64,8 +64,10 @@ class TeacherFlags:
             "Money needs --price-in and --price-out. Earlier calls of the same run count.",
         ),
     ] = None
-    price_in: Annotated[float, Parameter(metavar="PRICE", help="Of a million tokens of prompts; none is built in.")] = 0
-    price_out: Annotated[float, Parameter(metavar="PRICE", help="Of a million tokens of answers.")] = 0
+    price_in: Annotated[
+        float | None, Parameter(metavar="PRICE", help="Of a million tokens of prompts; none is built in.")
+    ] = None
+    price_out: Annotated[float | None, Parameter(metavar="PRICE", help="Of a million tokens of answers.")] = None
     concurrency: Annotated[PositiveInt, Parameter(help="Conversations at once.")] = 8
     requests_per_minute: Annotated[float | None, RARE, Parameter(help="Most requests in any minute.")] = None
     tokens_per_minute: Annotated[float | None, RARE, Parameter(help="Most tokens in any minute.")] = None
@@ -216,10 +218,9 @@ def progress_line(done: int, total: int, seconds: float, spending: Spending) -> 
 
 def estimate_lines(found: Estimate) -> list[str]:
     """What a dry run says of calls to come."""
-    priced = found.prices.prompt or found.prices.completion
     cost = (
         f", cost {found.expected_cost:.4g}, at most {found.most_cost:.4g}"
-        if priced
+        if found.prices.known
         else ", cost unknown: no prices given"
     )
     return [f"{found.calls:,} calls, about {found.expected.tokens:,} tokens, at most {found.most.tokens:,}{cost}"]
@@ -227,7 +228,7 @@ def estimate_lines(found: Estimate) -> list[str]:
 
 def estimate_data(found: Estimate) -> dict[str, Any]:
     """The same for `--json`; costs are null without prices."""
-    priced = found.prices.prompt or found.prices.completion
+    priced = found.prices.known
     return {
         "calls": found.calls,
         "expected_tokens": found.expected.tokens,

@@ -64,22 +64,45 @@ def test_a_spent_budget_begins_nothing_more_and_keeps_what_is_done() -> None:
 
 
 @pytest.mark.parametrize("error", [SmidgenError("wrong key"), ZeroDivisionError("a bug")])
-def test_any_other_error_ends_everything_and_comes_through_as_it_is(error: Exception) -> None:
-    cancelled = []
+def test_after_any_other_error_nothing_begins_what_is_under_way_is_kept_and_the_error_comes_through(
+    error: Exception,
+) -> None:
+    begun, told = [], {}
 
     async def work(item: int) -> int:
+        begun.append(item)
         if item == 2:
             raise error
+        # What is under way is billed already, and comes later than the error.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return item
+
+    with pytest.raises(type(error), match=str(error)):
+        asyncio.run(ask_each(range(9), work, concurrency=3, on_done=told.__setitem__))
+    assert begun == [0, 1, 2]
+    assert told == {0: 0, 1: 1}
+
+
+def test_a_cancellation_leaves_what_is_under_way_at_once() -> None:
+    cancelled = []
+
+    async def work(item: int) -> None:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             cancelled.append(item)
             raise
-        return item
 
-    with pytest.raises(type(error), match=str(error)):
-        asyncio.run(ask_each(range(9), work, concurrency=3))
-    assert cancelled == [0, 1]
+    async def main() -> None:
+        asking = asyncio.create_task(ask_each(range(9), work, concurrency=3))
+        await asyncio.sleep(0.01)
+        asking.cancel()
+        await asking
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert cancelled == [0, 1, 2]
 
 
 def test_nothing_to_ask_and_nobody_to_ask_it() -> None:

@@ -156,6 +156,13 @@ def test_what_is_no_budget_is_refused(text: str) -> None:
 def test_money_needs_prices_and_prices_are_numbers() -> None:
     with pytest.raises(UsageError, match="--price-in and --price-out"):
         Budget(Limit(5.0, money=True))
+    with pytest.raises(UsageError, match="--price-in and --price-out"):
+        Budget(Limit(5.0, money=True), Prices(0.0, 0.0))
+    # An answer whose price nobody gave is not free.
+    for alone, missing in ((Prices, "--price-out"), (lambda price: Prices(None, price), "--price-in")):
+        with pytest.raises(UsageError, match=f"Give {missing} too"):
+            alone(0.6)
+    assert not Budget(Limit(5.0, money=True), Prices(0.6, 0.0)).fits(Usage(10**7, 10**9))
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="--price-out of 0 or above"):
             Prices(1.0, wrong)

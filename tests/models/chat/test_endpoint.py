@@ -102,6 +102,11 @@ ALONE = {
     "bad request": (refused(400, "no such role"), "bad_request"),
     "too long": (refused(400, "at most 4096 tokens", code="context_length_exceeded"), "too_long"),
     "filter": (refused(400, "no", code="content_filter"), "content_filter"),
+    "too long for the model it names": (
+        refused(400, "teacher takes 4096 tokens", code="context_length_exceeded"),
+        "too_long",
+    ),
+    "the model's letters in other words": (refused(400, "two teachers, and teacher-2, are no role"), "bad_request"),
     "413": (refused(413), "too_long"),
     "422": (refused(422), "bad_request"),
     "withheld": (without_content("content_filter"), "content_filter"),
@@ -126,7 +131,8 @@ def test_what_concerns_one_conversation_leaves_the_others_alone(
         assert len(server.asked) == 3
         # What was billed, although it is no answer, is not asked again.
         asyncio.run(main())
-        assert len(server.asked) == 3 if fault.status == 200 else 4
+        assert len(server.asked) == (3 if second.final else 4)
+        assert second.final == (fault.status == 200)
 
 
 def test_after_the_last_try_the_conversation_gets_no_answer_and_the_rest_go_on(opened: OpenChat) -> None:

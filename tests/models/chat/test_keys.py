@@ -34,6 +34,23 @@ def test_a_bomb_is_not_unpacked(opened: OpenChat, monkeypatch: pytest.MonkeyPatc
         ask_once(opened, server)
 
 
+@pytest.mark.parametrize("key", ["", KEY])
+def test_nothing_else_of_the_environment_is_sent(opened: OpenChat, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("TEACHER_KEY", key or "unused")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-another")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project-of-another")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Secret: header-of-another\nauthorization: Bearer token-of-another")
+    with FaultyServer() as server:
+        ask_once(opened, server, key_variable="TEACHER_KEY" if key else "none")
+        sent = server.asked[0].headers
+    assert "of-another" not in str(sent)
+    assert sent.get("authorization") == (f"Bearer {key}" if key else None)
+    assert sent.keys() - {"authorization"} <= {
+        *("host", "connection", "accept", "accept-encoding", "content-type", "content-length"),
+        *("user-agent", "idempotency-key", "x-stainless-raw-response"),
+    }
+
+
 def test_the_key_is_sent_and_shows_nowhere_even_where_the_server_says_it(
     opened: OpenChat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

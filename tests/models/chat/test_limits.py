@@ -22,13 +22,14 @@ class Time:
     def __init__(self) -> None:
         self.now = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Event]] = []
+        self._order = itertools.count()
 
     def clock(self) -> float:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
         woken = asyncio.Event()
-        heapq.heappush(self._sleepers, (self.now + seconds, len(self._sleepers), woken))
+        heapq.heappush(self._sleepers, (self.now + seconds, next(self._order), woken))
         await woken.wait()
 
     async def run(self, *work: Coroutine[Any, Any, None]) -> None:
@@ -104,6 +105,45 @@ def test_a_pause_holds_for_all_and_the_longest_counts() -> None:
     limits.pause(10)
     assert {at for at, _ in sent(limits, time, [1.0, 1.0, 1.0])} == {30.0}
     assert {at for at, _ in sent(limits, time, [1.0])} == {30.0}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    limit=st.integers(10, 90),
+    callers=st.integers(1, 40),
+    pauses=st.lists(st.tuples(st.floats(0, 100), st.floats(1, 150)), max_size=3),
+)
+def test_no_minute_has_more_than_allowed_whenever_a_pause_comes(
+    limit: int, callers: int, pauses: list[tuple[float, float]]
+) -> None:
+    time = Time()
+    limits = Limits(requests_per_minute=limit, tokens_per_minute=limit, clock=time.clock, sleep=time.sleep)
+    log: list[float] = []
+
+    async def caller() -> None:
+        for _ in range(240 // callers):
+            await limits.enter(1.0)
+            log.append(time.now)
+
+    async def pause(after: float, seconds: float) -> None:
+        await time.sleep(after)
+        limits.pause(seconds)
+
+    asyncio.run(time.run(*(caller() for _ in range(callers)), *(pause(*one) for one in pauses)))
+    assert max(sum(start <= at < start + 60 - 1e-6 for at in log) for start in log) <= limit
+
+
+def test_two_who_sleep_equally_long_wake_in_their_order() -> None:
+    time, woken = Time(), []
+
+    async def one(i: int) -> None:
+        await time.sleep(1.0 if i else 0.5)
+        if not i:
+            await time.sleep(0.5)
+        woken.append(i)
+
+    asyncio.run(time.run(*(one(i) for i in range(3))))
+    assert woken == [1, 2, 0]
 
 
 @pytest.mark.parametrize(("requests", "tokens"), [(0, None), (None, -1), (None, float("nan"))])

@@ -107,6 +107,7 @@ def test_a_refusal_that_was_paid_for_is_kept_as_one(tmp_path: Path) -> None:
     keep(store, "a", NoReply("content_filter", "withheld"))
     found = store.find("a")
     assert isinstance(found, NoReply) and (found.reason, found.detail) == ("content_filter", "withheld")
+    assert found.final
     store.close()
 
 
@@ -120,6 +121,53 @@ def test_runs_that_share_a_file_share_replies_and_not_their_bills(tmp_path: Path
     keep(second, "b")
     assert second.account().settled == Usage(7, 3)
     second.close()
+
+
+@pytest.mark.parametrize("forgive", [False, True])
+def test_what_one_run_may_have_been_billed_stays_in_its_account_when_another_gets_the_reply(
+    tmp_path: Path, forgive: bool
+) -> None:
+    path = tmp_path / "replies.sqlite"
+    first = ReplyStore(path, run="first")
+    first.begin("a", MOST)
+    first.end_unsure("a")
+    first.close()
+    second = ReplyStore(path, run="second")
+    second.begin("a", MOST)
+    second.end_free("a")
+    second.begin("a", MOST)
+    forgiven = second.settle("a", ANSWER, Usage(7, 3), atop=NONE, forgive=forgive)
+    assert (forgiven.usage, forgiven.n_tries) == (NONE, 0)
+    assert (second.account().settled, second.account().unsure) == (Usage(7, 3), NONE)
+    second.close()
+    first = ReplyStore(path, run="first")
+    assert (first.account().settled, first.account().unsure, first.account().n_unsure) == (NONE, MOST, 1)
+    assert first.find("a") == replace(ANSWER, cached=True)
+    first.close()
+
+
+def test_a_file_of_the_first_form_keeps_its_replies(tmp_path: Path) -> None:
+    path = tmp_path / "replies.sqlite"
+    store = ReplyStore(path)
+    keep(store, "a")
+    store.begin("b", MOST)
+    store.end_unsure("b")
+    store.close()
+    with sqlite3.connect(path) as database:
+        (columns,) = database.execute("SELECT sql FROM sqlite_master WHERE type = 'table'").fetchone()
+        database.execute("ALTER TABLE replies RENAME TO new")
+        first = columns.replace("key TEXT NOT NULL", "key TEXT PRIMARY KEY").replace(", PRIMARY KEY (key, run)", "")
+        database.execute(first)
+        database.execute("INSERT INTO replies SELECT * FROM new")
+        database.execute("DROP TABLE new")
+        database.execute("PRAGMA user_version=0")
+    database.close()
+    store = ReplyStore(path)
+    assert store.find("a") == replace(ANSWER, cached=True)
+    assert (store.account().settled, store.account().unsure) == (Usage(7, 3), MOST)
+    keep(store, "b")
+    assert store.account().settled == Usage(14, 6)
+    store.close()
 
 
 def _open_elsewhere(path: Path) -> str:

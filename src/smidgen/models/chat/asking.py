@@ -22,8 +22,9 @@ async def ask_each(
 ) -> list[R | NoReply | None]:
     """Do the work for every item, at most `concurrency` of them at once, begun in their order.
 
-    An item that gets no reply keeps the NoReply as its result. Once the budget is spent no item begins; those begun
-    go on as far as they can. Any other error ends the work for all items at once.
+    An item that gets no reply keeps the NoReply as its result. Once the budget is spent, or after any other error, no
+    item begins; those begun go on as far as they can, since what they asked may be billed already. Then the first
+    error is raised. Only a cancellation, such as Ctrl-C, leaves them at once.
 
     Args:
         work: May ask a chat model several times.
@@ -35,29 +36,30 @@ async def ask_each(
 
     Raises:
         UsageError: `concurrency` below 1.
+        Exception: The first that the work, or `on_done`, raised beside NoReply and BudgetSpent.
     """
     if concurrency < 1:
         raise UsageError(f"expected a concurrency of at least 1, got {concurrency}; 8 is usual.")
     results: list[R | NoReply | None] = [None] * len(items)
     positions = iter(range(len(items)))
-    spent = False
+    ended_by: list[Exception] = []
 
     async def go_through() -> None:
-        nonlocal spent
         # The iterator is shared: every item is begun once, by whoever is free.
         for position in positions:
-            if spent:
+            if ended_by:
                 return
             try:
-                result = await work(items[position])
-            except NoReply as error:
-                result = error
-            except BudgetSpent:
-                spent = True
+                try:
+                    result = await work(items[position])
+                except NoReply as error:
+                    result = error
+                results[position] = result
+                if on_done:
+                    on_done(position, result)
+            except Exception as error:
+                ended_by.append(error)
                 return
-            results[position] = result
-            if on_done:
-                on_done(position, result)
 
     workers = [asyncio.create_task(go_through()) for _ in range(min(concurrency, len(items)))]
     try:
@@ -66,4 +68,8 @@ async def ask_each(
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+    # A spent budget is no failure: what it let begin is a result.
+    for error in ended_by:
+        if not isinstance(error, BudgetSpent):
+            raise error
     return results

@@ -75,11 +75,12 @@ class NoReply(SmidgenError):
     Attributes:
         reason: A short name, to count by.
         detail: One line, safe to print.
+        final: Whether that is what is stored as the answer, so that nobody asks again; another would be asked again.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, *, final: bool = False) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.final = reason, detail, final
 
 
 class BudgetSpent(SmidgenError):

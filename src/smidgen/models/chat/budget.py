@@ -51,24 +51,37 @@ class Prices:
     """What tokens cost, in the currency of whoever gives them; none are built in.
 
     Attributes:
-        prompt: Of a million tokens of prompts.
-        completion: Of a million tokens of answers.
+        prompt: Of a million tokens of prompts; None where unknown.
+        completion: Of a million tokens of answers; None where unknown.
+
+    Raises:
+        UsageError: A price that is none, or one without the other: what nobody priced is not free.
     """
 
-    prompt: float = 0.0
-    completion: float = 0.0
+    prompt: float | None = None
+    completion: float | None = None
 
     def __post_init__(self) -> None:
         for name, price in (("--price-in", self.prompt), ("--price-out", self.completion)):
-            if not 0 <= price < math.inf:
+            if price is not None and not 0 <= price < math.inf:
                 raise UsageError(f"expected {name} of 0 or above, per million tokens, got {price}.")
+        if (self.prompt is None) != (self.completion is None):
+            given, missing = ("--price-in", "--price-out")[:: 1 if self.completion is None else -1]
+            raise UsageError(
+                f"expected both --price-in and --price-out, got {given} alone. Give {missing} too, 0 where it is free."
+            )
+
+    @property
+    def known(self) -> bool:
+        return self.prompt is not None
 
     def cost(self, usage: Usage) -> float:
-        """
+        """Of so many tokens; 0 where prices are unknown.
+
         >>> Prices(2.0, 6.0).cost(Usage(500_000, 100_000))
         1.6
         """
-        return (usage.prompt * self.prompt + usage.completion * self.completion) / 1e6
+        return (usage.prompt * (self.prompt or 0) + usage.completion * (self.completion or 0)) / 1e6
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """A model behind an OpenAI-compatible endpoint, asked once at a time: what is sent, and what may come back.
 
-Only the model, the conversation and its sampling are sent: no tools, no number of choices, no format of the reply.
+Only the model, the conversation and its sampling are sent: no tools, no number of choices, no format of the reply, and
+no header beyond the key and those of HTTP itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,10 @@ from smidgen.pairs import Messages
 MOST_REPLY_BYTES = 10_000_000
 _MOST_ERROR_BYTES = 100_000
 _CONNECT_SECONDS = 15.0
+# Beside Authorization, which is sent where there is a key.
+_HEADERS = {"host", "connection", "accept", "accept-encoding", "content-type", "content-length", "transfer-encoding"}
+# The last one is how the client itself knows later that the body is to be read here; it says "stream".
+_HEADERS |= {"user-agent", "idempotency-key", "x-stainless-raw-response"}
 # The field is called so almost everywhere; newer models of one maker want the other name, and say so.
 _LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 
@@ -50,7 +55,7 @@ async def open_endpoint(
     transport = openai.DefaultAsyncHttpxClient(
         follow_redirects=False,
         trust_env=not is_loopback(url),
-        event_hooks={"response": [_refuse]},
+        event_hooks={"request": [_only_sending(key)], "response": [_refuse]},
     )
     async with openai.AsyncOpenAI(
         api_key=key or "none",
@@ -60,6 +65,23 @@ async def open_endpoint(
         http_client=transport,
     ) as client:
         yield Source(name=url, model=model, answer=_Endpoint(client, url, model, key, timeout_seconds).answer)
+
+
+def _only_sending(key: str) -> Callable[[httpx2.Request], Awaitable[None]]:
+    """What takes from a request all headers but those that it needs.
+
+    The client adds what it finds in the environment (OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS), meant
+    for another server, and what it knows of this machine.
+    """
+
+    async def strip(request: httpx2.Request) -> None:
+        for name in list(request.headers.keys()):
+            if name.lower() not in _HEADERS:
+                del request.headers[name]
+        if key:
+            request.headers["Authorization"] = f"Bearer {key}"
+
+    return strip
 
 
 class _Refused(Exception):
@@ -117,15 +139,13 @@ class _Endpoint:
         turns: Any = [{"role": m.role, "content": m.content} for m in messages]
         limit: Any = {limit_name: sampling.max_new_tokens}
         nucleus: Any = {"top_p": sampling.top_p} if sampling.top_p < 1 else {}
-        # The client sends a key always; where there is none, none leaves.
-        unsigned = {} if self.key else {"Authorization": openai.Omit()}
         async with self.client.chat.completions.with_streaming_response.create(
             model=self.model,
             messages=turns,
             temperature=sampling.temperature,
             **limit,
             **nucleus,
-            extra_headers={"Idempotency-Key": key, **unsigned},
+            extra_headers={"Idempotency-Key": key},
         ) as response:
             body = bytearray()
             async for chunk in response.iter_bytes():

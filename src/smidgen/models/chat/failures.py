@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -61,7 +62,7 @@ def failure(
         return OtherLimitName(f"status {status}: {said}")
     if status in _TO_DO:
         return SmidgenError(_TO_DO[status].format(model=model, said=said))
-    if status == 400 and model in message:
+    if status == 400 and code not in _BY_CODE and _names(model, message):
         # Not this conversation is wrong but the model's name, or what is asked of every conversation.
         return SmidgenError(
             f"expected a request that model {model!r} takes, got a refusal (400): {said} Check --model."
@@ -69,6 +70,15 @@ def failure(
     if status in _CONVERSATION:
         return NoReply(_BY_CODE.get(code, _CONVERSATION[status]), said)
     return SmidgenError(_ELSE.format(url=url, status=status, said=said))
+
+
+def _names(model: str, message: str) -> bool:
+    """Whether a message names the model: as a word of its own, not as a part of one.
+
+    >>> _names("phi", "model 'phi' is not loaded"), _names("phi", "the graphics are too long, as phi-3 said")
+    (True, False)
+    """
+    return bool(re.search(rf"(?<![\w./:-]){re.escape(model)}(?![\w/:-]|\.\w)", message))
 
 
 class OtherLimitName(SmidgenError):

@@ -16,30 +16,28 @@ _BURST = 0.1
 
 
 class Bucket:
-    """Hands out at most so much a minute, in any minute, and makes those wait, in their order, who want more.
+    """Hands out at most so much a minute, in any minute.
 
     An amount above a tenth of a minute's goes when the bucket is full, and is refilled before the next.
 
     Args:
         per_minute: Requests or tokens. Positive.
         clock: Seconds, from any start.
-        sleep: Waits for seconds of that clock.
     """
 
-    def __init__(self, per_minute: float, *, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(self, per_minute: float, clock: Clock) -> None:
         self._size = max(1.0, per_minute * _BURST)
         # A full bucket and what drips into it within a minute are together less than one above a minute's amount.
         self._per_second = (per_minute - self._size + 1) / _MINUTE
-        self._clock, self._sleep = clock, sleep
+        self._clock = clock
         self._level, self._filled = self._size, clock()
-        self._turn = asyncio.Lock()
 
-    async def take(self, amount: float) -> None:
-        """Wait until there is enough, and take it."""
-        async with self._turn:
-            while (missing := min(amount, self._size) - self._refilled()) > 1e-9:
-                await self._sleep(missing / self._per_second)
-            self._level -= amount
+    def seconds_until(self, amount: float) -> float:
+        """How long it takes until there is enough; 0 or below where there is."""
+        return (min(amount, self._size) - self._refilled()) / self._per_second
+
+    def take(self, amount: float) -> None:
+        self._level = self._refilled() - amount
 
     def give_back(self, amount: float) -> None:
         """Return what was taken and not used."""
@@ -77,18 +75,27 @@ class Limits:
             if limit is not None and not limit > 0:
                 raise UsageError(f"expected {name} per minute above 0, got {limit}; leave it out for no limit.")
         self._clock, self._sleep = clock, sleep
-        self._requests = Bucket(requests_per_minute, clock=clock, sleep=sleep) if requests_per_minute else None
-        self._tokens = Bucket(tokens_per_minute, clock=clock, sleep=sleep) if tokens_per_minute else None
+        self._requests = Bucket(requests_per_minute, clock) if requests_per_minute else None
+        self._tokens = Bucket(tokens_per_minute, clock) if tokens_per_minute else None
         self._paused_until = clock()
+        self._turn = asyncio.Lock()
 
     async def enter(self, tokens: float) -> None:
-        """Wait until a request that may use so many tokens can be sent."""
-        if self._tokens:
-            await self._tokens.take(tokens)
-        if self._requests:
-            await self._requests.take(1)
-        while (left := self._paused_until - self._clock()) > 0:
-            await self._sleep(left)
+        """Wait, in the order of those who ask, until a request that may use so many tokens can be sent."""
+        async with self._turn:
+            # Nothing is taken before everything is there: what is taken in a pause would all be sent at its end.
+            while (wait := self._seconds_until(tokens)) > 1e-9:
+                await self._sleep(wait)
+            for bucket, amount in self._wanted(tokens):
+                bucket.take(amount)
+
+    def _seconds_until(self, tokens: float) -> float:
+        waits = (bucket.seconds_until(amount) for bucket, amount in self._wanted(tokens))
+        return max(self._paused_until - self._clock(), *waits, 0.0)
+
+    def _wanted(self, tokens: float) -> list[tuple[Bucket, float]]:
+        both = ((self._tokens, tokens), (self._requests, 1.0))
+        return [(bucket, amount) for bucket, amount in both if bucket]
 
     def leave(self, taken: float, used: float) -> None:
         """Tell how many of the tokens taken were used."""

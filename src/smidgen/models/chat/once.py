@@ -216,7 +216,7 @@ def _usage(answer: Answer, messages: Messages, most: Usage) -> tuple[Usage, Usag
 
 def _reply(answer: Answer, used: Usage, *, estimated: bool, cost: float) -> Reply | NoReply:
     if answer.refused:
-        return NoReply(answer.refused, _REFUSED[answer.refused])
+        return NoReply(answer.refused, _REFUSED[answer.refused], final=True)
     return Reply(
         text=answer.text,
         model=answer.model,

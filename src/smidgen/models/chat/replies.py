@@ -22,12 +22,14 @@ from smidgen.pairs import Messages
 
 # "smdg", which tells these files from other SQLite files.
 _FILE_KIND = 0x736D6467
+# In the first form a question had one row, whoever asked it, so that one run's tries moved to another's account.
+_FORM = 2
 _COLUMNS = """
-    key TEXT PRIMARY KEY, run TEXT NOT NULL,
+    key TEXT NOT NULL, run TEXT NOT NULL,
     most_prompt INTEGER NOT NULL, most_completion INTEGER NOT NULL,
     under_way INTEGER NOT NULL, unsure INTEGER NOT NULL,
     prompt INTEGER NOT NULL, completion INTEGER NOT NULL, prompt_atop INTEGER NOT NULL,
-    completion_atop INTEGER NOT NULL, reply TEXT, seal INTEGER
+    completion_atop INTEGER NOT NULL, reply TEXT, seal INTEGER, PRIMARY KEY (key, run)
 """
 
 
@@ -96,7 +98,14 @@ class ReplyStore:
         execute("PRAGMA wal_autocheckpoint=64")
         execute("BEGIN IMMEDIATE")
         execute(f"PRAGMA application_id={_FILE_KIND}")
+        (form,) = execute("PRAGMA user_version").fetchone()
+        if n_tables and form < _FORM:
+            execute("ALTER TABLE replies RENAME TO first_form")
         execute(f"CREATE TABLE IF NOT EXISTS replies ({_COLUMNS})")
+        if n_tables and form < _FORM:
+            execute("INSERT INTO replies SELECT * FROM first_form")
+            execute("DROP TABLE first_form")
+        execute(f"PRAGMA user_version={_FORM}")
         # Whoever asked is gone, with whatever was under way.
         execute("UPDATE replies SET unsure = unsure + under_way, under_way = 0 WHERE under_way > 0")
         execute("COMMIT")
@@ -133,24 +142,25 @@ class ReplyStore:
         if _seal(key, text) != seal:
             raise self._damaged()
         found = json.loads(text)
-        return NoReply(**found) if "reason" in found else Reply(**found | {"cached": True})
+        return NoReply(**found, final=True) if "reason" in found else Reply(**found | {"cached": True})
 
     def begin(self, key: str, most: Usage) -> None:
         """Write down that a question is about to be sent, which may use so many tokens."""
         self._all(
             "INSERT INTO replies VALUES (?, ?, ?, ?, 1, 0, 0, 0, 0, 0, NULL, NULL)"
-            " ON CONFLICT (key) DO UPDATE SET run = excluded.run, under_way = 1",
+            " ON CONFLICT (key, run) DO UPDATE SET under_way = 1",
             key, self._run, most.prompt, most.completion,
         )  # fmt: skip
 
     def end_free(self, key: str) -> None:
         """The try was refused, and so costs nothing."""
-        self._all("UPDATE replies SET under_way = 0 WHERE key = ?", key)
-        self._all("DELETE FROM replies WHERE key = ? AND unsure = 0 AND reply IS NULL", key)
+        mine = (key, self._run)
+        self._all("UPDATE replies SET under_way = 0 WHERE key = ? AND run = ?", *mine)
+        self._all("DELETE FROM replies WHERE key = ? AND run = ? AND unsure = 0 AND reply IS NULL", *mine)
 
     def end_unsure(self, key: str) -> None:
         """The try ended without a reply that could be read, and may have been billed."""
-        self._all("UPDATE replies SET under_way = 0, unsure = unsure + 1 WHERE key = ?", key)
+        self._all("UPDATE replies SET under_way = 0, unsure = unsure + 1 WHERE key = ? AND run = ?", key, self._run)
 
     def settle(self, key: str, reply: Reply | NoReply, used: Usage, *, atop: Usage, forgive: bool) -> Forgiven:
         """Keep what was answered.
@@ -158,16 +168,20 @@ class ReplyStore:
         Args:
             used: Tokens that the answer cost.
             atop: How many more they may be, where they are an estimate.
-            forgive: Whether earlier tries of this question were not billed apart.
+            forgive: Whether earlier tries of this question were not billed apart. Another run's stay in its account:
+                one of them may be the one that was billed.
         """
         said = {"reason": reply.reason, "detail": reply.detail} if isinstance(reply, NoReply) else asdict(reply)
         text = json.dumps(said, ensure_ascii=True)
-        ((n_unsure, *most),) = self._all("SELECT unsure, most_prompt, most_completion FROM replies WHERE key = ?", key)
+        mine = (key, self._run)
+        ((n_unsure, *most),) = self._all(
+            "SELECT unsure, most_prompt, most_completion FROM replies WHERE key = ? AND run = ?", *mine
+        )
         self._all(
             "UPDATE replies SET under_way = 0, unsure = ?, prompt = ?, completion = ?, prompt_atop = ?,"
-            " completion_atop = ?, reply = ?, seal = ? WHERE key = ?",
+            " completion_atop = ?, reply = ?, seal = ? WHERE key = ? AND run = ?",
             0 if forgive else n_unsure, used.prompt, used.completion, atop.prompt, atop.completion,
-            text, _seal(key, text), key,
+            text, _seal(key, text), *mine,
         )  # fmt: skip
         return Forgiven(Usage(*most) * n_unsure, n_unsure) if forgive else Forgiven(Usage(), 0)
 
