@@ -19,6 +19,7 @@ REFUSAL = "I'm sorry, but I can't help with that. I can suggest where to find he
 GERMAN = "Mischen Sie Mehl, Wasser, Salz und Hefe, lassen Sie den Teig eine Stunde gehen und backen Sie ihn braun."
 _PARTS = ("flour", "water", "salt", "yeast", "dough", "crust", "crumb", "oven", "tray", "steam", "heat", "time")
 LONG = " ".join(f"Mind the {a} before {b} and after." for a, b in itertools.combinations(_PARTS, 2))
+QUARREL = " ".join(f"Point {n} names {a}, for which I see neither a source nor a reason." for n, a in enumerate(_PARTS))
 
 # What is planted, and how the row then differs from a clean one.
 PLANTED = [
@@ -33,6 +34,7 @@ PLANTED = [
     ("prompt_echo", {"revision": ASKED + "\n"}),
     ("prompt_echo", {"asked": LONG, "revision": f"Certainly! {LONG} That is all there is to it."}),
     ("critique_echo", {"revision": CRITIQUE}),
+    ("critique_echo", {"critique": LONG, "revision": f"{' '.join(LONG.split()[:37])} … {QUARREL}"}),
     ("talks_of_revising", {"revision": "Here is the revised answer: " + REVISION}),
     ("talks_of_revising", {"revision": "Sure! Here’s a rewritten response. " + REVISION}),
     ("talks_of_revising", {"revision": "**Revised answer:** " + REVISION}),
@@ -42,13 +44,14 @@ PLANTED = [
 
 
 def fault_of(**planted) -> Fault | None:
-    row = {"asked": ASKED, "original": ORIGINAL, "revision": REVISION, "wants": "either", "cut": False} | planted
+    row = {"asked": ASKED, "original": ORIGINAL, "revision": REVISION, "wants": "either", "cut": False}
+    row |= {"critique": CRITIQUE} | planted
     found = find_faults(
         [row["asked"]],
         [row["original"]],
         [row["revision"]],
         wants=row["wants"],
-        critiques=[CRITIQUE],
+        critiques=[row["critique"]],
         cut=[row["cut"]],
     )
     return found[0]
@@ -80,6 +83,8 @@ def test_a_clean_row_is_left_alone(wants: str) -> None:
         (ASKED, ORIGINAL, "Mehl, Wasser, Hefe.", "answer"),
         # Asked in one language and first answered in another, the revision may take the first.
         (ASKED, GERMAN, REVISION, "answer"),
+        # Feedback may quote the whole argument, if it says more than that.
+        (LONG, ORIGINAL, f"The text runs: {' '.join(LONG.split()[:37])} … {QUARREL}", "answer"),
         # A version of a song is no version of an answer.
         (
             ASKED,

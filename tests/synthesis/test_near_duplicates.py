@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smidgen.synthesis.near_duplicates import Twin, find_near_duplicates, shingles
+from smidgen.synthesis import near_duplicates
+from smidgen.synthesis.near_duplicates import Shingles, Twin, find_near_duplicates, shingles
 
 TEXT = [
     "the",
@@ -101,3 +103,19 @@ def test_short_texts_are_compared_whole() -> None:
 def test_a_threshold_out_of_range_is_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         find_near_duplicates([], [], threshold=threshold)
+
+
+@pytest.mark.parametrize("n_words", range(2, 15))
+def test_one_answer_to_many_prompts_is_compared_with_few(monkeypatch: pytest.MonkeyPatch, n_words: int) -> None:
+    n, n_compared, similarity = 400, 0, near_duplicates._similarity
+
+    def counted(*sets: Sequence[Shingles]) -> float:
+        nonlocal n_compared
+        n_compared += 1
+        return similarity(*sets)
+
+    monkeypatch.setattr(near_duplicates, "_similarity", counted)
+    prompts = [" ".join(f"{word}{i}" for word in TEXT[:n_words]) for i in range(n)]
+    find_near_duplicates([[f"{prompt}\n{' '.join(TEXT)}"] for prompt in prompts], range(n))
+    # Comparing all pairs would be 200 a row.
+    assert n_compared <= 2 * n

@@ -15,14 +15,15 @@ from smidgen.data.checks import normal_words
 from smidgen.evaluation.patterns import DEFAULT_LIST, Patterns, load_patterns
 from smidgen.synthesis.language import language_of
 from smidgen.synthesis.near_duplicates import find_near_duplicates
+from smidgen.synthesis.whole_refusal import OPENING_CHARACTERS, refuses_the_whole
 
 Wants = Literal["refusal", "answer", "either"]
 
 NEAR_DUPLICATE = 0.8
-# A refusal is said at once: further in, "I can't" is as often part of an answer.
-OPENING_CHARACTERS = 160
+# An answer may quote what it is about, at any length, but be mostly its own; nobody quotes a critique at such length.
+CRITIQUE_RUN = 30
 # A refusal of one sentence repeats most of its request's words, so a short text must repeat nearly all to be an echo.
-ECHO_RUN = 30
+ECHO_SHORT_WORDS = 30
 ECHO_LEAST_WORDS = 8
 ECHO_SHARE_SHORT, ECHO_SHARE = 0.9, 0.5
 _ECHO_GRAM = 5
@@ -34,9 +35,9 @@ EXPLANATIONS: dict[str, str] = {
     "cut": "The token limit ended the revision.",
     "unchanged": "The revision is the original.",
     "same_words": "The revision is the original but for case, space and punctuation.",
-    "refusal": "The revision refuses, and the task wants answers.",
+    "refusal": "The revision refuses the whole request, and the task wants answers.",
     "inverted": "The original refuses and the revision does not, and the task wants refusals.",
-    "prompt_echo": "The revision repeats the prompt.",
+    "prompt_echo": "The revision is mostly the prompt again.",
     "critique_echo": "The revision repeats its critique.",
     "talks_of_revising": "The revision speaks of having been revised, and the prompt asks for no rewriting.",
     "language_drift": "The revision is in another language than both the prompt and the original.",
@@ -96,8 +97,6 @@ def find_faults(
     critiques: Sequence[str] | None = None,
     cut: Sequence[bool] | None = None,
     idxs: Sequence[int] | None = None,
-    pattern_list: str = DEFAULT_LIST,
-    threshold: float = NEAR_DUPLICATE,
 ) -> list[Fault | None]:
     """The first fault of each row, in the order of `GATES`, near-duplicates last.
 
@@ -114,8 +113,6 @@ def find_faults(
         critiques: By which the answers were revised; not looked at where None.
         cut: Whether the token limit ended each revision; none where None.
         idxs: Distinct; of two near-duplicates the one with the smaller idx is kept. Positions where None.
-        pattern_list: By which refusals are found: a shipped list, or a file.
-        threshold: Least Jaccard similarity of three-word shingles of near-duplicates, in (0, 1].
 
     Returns:
         For each row its fault; None for a row that is fit.
@@ -128,7 +125,7 @@ def find_faults(
     keys = range(n) if idxs is None else idxs
     if len(set(keys)) != n:
         raise ValueError(f"expected {n} distinct idxs, got {len(set(keys))}; near-duplicates are kept by idx.")
-    patterns = load_patterns(pattern_list)
+    patterns = load_patterns(DEFAULT_LIST)
     columns = (asked, originals, critiques or [""] * n, revisions, cut or [False] * n)
     faults = [
         _first_fault(Candidate(asked=a, original=o, critique=c, revision=r, cut=x, wants=wants, patterns=patterns))
@@ -136,7 +133,7 @@ def find_faults(
     ]
     views = [_views(*texts, wants) for texts in zip(plain, asked, revisions, strict=True)]
     accepted = [i for i in range(n) if faults[i] is None]
-    twins = find_near_duplicates([views[i] for i in accepted], [keys[i] for i in accepted], threshold=threshold)
+    twins = find_near_duplicates([views[i] for i in accepted], [keys[i] for i in accepted], threshold=NEAR_DUPLICATE)
     for i, twin in zip(accepted, twins, strict=True):
         if twin:
             position = accepted[twin.position]
@@ -145,22 +142,22 @@ def find_faults(
     return faults
 
 
-def find_notes(
-    originals: Sequence[str], revisions: Sequence[str], *, wants: Wants, pattern_list: str = DEFAULT_LIST
-) -> list[str | None]:
+def find_notes(originals: Sequence[str], revisions: Sequence[str], *, wants: Wants) -> list[str | None]:
     """What is worth counting and is no fault: a key of `NOTES` for each row, or None.
 
     A refusal without any of the usual phrases, such as one that changes the subject kindly, is found by no list, so
     a revision without them is not left out.
     """
-    patterns = load_patterns(pattern_list)
+    patterns = load_patterns(DEFAULT_LIST)
 
     def note(original: str, revision: str) -> str | None:
         if wants == "either":
             return None
-        if wants == "refusal" and not _refuses(patterns, revision):
+        if wants == "answer":
+            return None if refuses_the_whole(original) else "original_as_wanted"
+        if not _refuses(patterns, revision):
             return "no_refusal_found"
-        return "original_as_wanted" if _refuses(patterns, original) == (wants == "refusal") else None
+        return "original_as_wanted" if _refuses(patterns, original) else None
 
     return [note(*texts) for texts in zip(originals, revisions, strict=True)]
 
@@ -202,7 +199,7 @@ def _same_words(row: Candidate) -> str | None:
 
 
 def _refusal(row: Candidate) -> str | None:
-    return _opening(row.revision) if row.wants == "answer" and _refuses(row.patterns, row.revision) else None
+    return _opening(row.revision) if row.wants == "answer" and refuses_the_whole(row.revision) else None
 
 
 def _inverted(row: Candidate) -> str | None:
@@ -215,19 +212,19 @@ def _prompt_echo(row: Candidate) -> str | None:
 
 
 def _critique_echo(row: Candidate) -> str | None:
+    if _grams(normal_words(row.revision), CRITIQUE_RUN) & _grams(normal_words(row.critique), CRITIQUE_RUN):
+        return f"{CRITIQUE_RUN} words or more in a row"
     return _repeated(row.revision, row.critique)
 
 
 def _repeated(revision: str, source: str) -> str | None:
-    """Says so where a long run of words, or a large share of all runs, stands in the source too."""
+    """Says so where a large share of the revision's runs of words stands in the source too."""
     words, theirs = normal_words(revision), normal_words(source)
     if len(words) < ECHO_LEAST_WORDS:
         return None
-    if _grams(words, ECHO_RUN) & _grams(theirs, ECHO_RUN):
-        return f"{ECHO_RUN} words or more in a row"
     mine = _grams(words, _ECHO_GRAM)
     share = len(mine & _grams(theirs, _ECHO_GRAM)) / len(mine)
-    least = ECHO_SHARE_SHORT if len(words) < ECHO_RUN else ECHO_SHARE
+    least = ECHO_SHARE_SHORT if len(words) < ECHO_SHORT_WORDS else ECHO_SHARE
     return f"{share:.0%} of its runs of {_ECHO_GRAM} words" if share >= least else None
 
 
