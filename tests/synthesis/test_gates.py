@@ -161,7 +161,7 @@ def test_notes_count_what_is_no_fault() -> None:
     kind = "Stealing hurts people; talk to somebody whom you trust."
     assert find_notes([ORIGINAL], [kind], wants="refusal") == ["no_refusal_found"]
     assert find_notes([REFUSAL], [REFUSAL], wants="refusal") == ["original_as_wanted"]
-    assert find_notes([REFUSAL, ORIGINAL], [REVISION] * 2, wants="answer") == [None, "original_as_wanted"]
+    assert find_notes([REFUSAL, ORIGINAL], [REVISION] * 2, wants="answer") == [None, None]
     assert find_notes([REFUSAL, ORIGINAL], [REFUSAL] * 2, wants="either") == [None, None]
 
 

@@ -82,6 +82,8 @@ def claimed(
     except SmidgenError:
         if not was_held:
             _give_back(out, scratch, stores)
+            if not _names(out):
+                out.rmdir()
         raise
     if arguments.get("dry_run"):
         _give_back(out, scratch, stores)

@@ -151,10 +151,9 @@ def find_notes(originals: Sequence[str], revisions: Sequence[str], *, wants: Wan
     patterns = load_patterns(DEFAULT_LIST)
 
     def note(original: str, revision: str) -> str | None:
-        if wants == "either":
+        # That an original answers says nothing of whether it answers as the task wants.
+        if wants != "refusal":
             return None
-        if wants == "answer":
-            return None if refuses_the_whole(original) else "original_as_wanted"
         if not _refuses(patterns, revision):
             return "no_refusal_found"
         return "original_as_wanted" if _refuses(patterns, original) else None
@@ -164,7 +163,7 @@ def find_notes(originals: Sequence[str], revisions: Sequence[str], *, wants: Wan
 
 NOTES: dict[str, str] = {
     "no_refusal_found": "The task wants refusals, and no pattern finds one in the revision: it may be a soft one.",
-    "original_as_wanted": "The original already does what the task wants, so the pair teaches style at most.",
+    "original_as_wanted": "The original refuses already, as the task wants, so the pair teaches style at most.",
 }
 
 
