@@ -30,7 +30,9 @@ from pathlib import Path
 teacher_url = os.environ["SMIDGEN_TEACHER"]
 teacher_model = os.environ["SMIDGEN_TEACHER_MODEL"]
 n_pairs = int(os.environ.get("SMIDGEN_PAIRS", "20"))
-out = Path("{name}_pairs.jsonl")""",
+out = Path("{name}_pairs.jsonl")
+if out.exists():
+    raise FileExistsError(f"expected no {{out}} yet, got one. Move it away, or name another file as `out`.")""",
     """## What will be asked
 
 Each prompt stands in a frame of the task; which one follows from the seed.""",
@@ -47,15 +49,15 @@ for draw in draws[:3]:
     """## Ask
 
 Every reply is kept in `replies.sqlite`: run the cell again after an interruption, and nothing is asked twice.
-`budget="200k"` in the flags stops before more tokens are spent.""",
-    """from smidgen.cli.teacher import TeacherFlags, open_chat
-from smidgen.models.chat.base import Sampling
+`budget=Limit(200_000)` in the settings (from `smidgen.models.chat.budget`) stops before more tokens are spent.""",
+    """from smidgen.models.chat.base import Sampling
+from smidgen.models.chat.teacher import Teacher, open_chat
 from smidgen.synthesis.critique import revise_all
 
 sampling = Sampling(max_new_tokens=256)
-flags = TeacherFlags(teacher=teacher_url, model=teacher_model)
-async with open_chat(flags, out.with_name("{name}_replies")) as (chat, spending):
-    results = await revise_all(chat, task, draws, sampling, concurrency=flags.concurrency)
+teacher = Teacher(url=teacher_url, model=teacher_model)
+async with open_chat(teacher, out.with_name("{name}_replies")) as (chat, spending):
+    results = await revise_all(chat, task, draws, sampling, concurrency=8)
 spending.summary()""",
     """## Look
 
@@ -95,7 +97,9 @@ from pathlib import Path
 judge_url = os.environ["SMIDGEN_JUDGE"]
 judge_model = os.environ["SMIDGEN_JUDGE_MODEL"]
 pairs_file = Path("{name}_pairs.jsonl")
-out = Path("{name}_scored.jsonl")""",
+out = Path("{name}_scored.jsonl")
+if out.exists():
+    raise FileExistsError(f"expected no {{out}} yet, got one. Move it away, or name another file as `out`.")""",
     """## What is scored, and by what""",
     """from smidgen.data.prepare import prepare_pairs
 from smidgen.synthesis.task import load_task
@@ -106,12 +110,12 @@ print(f"{{len(pairs)}} pairs, scored from {{rubric.low:g}} to {{rubric.high:g}}:
     """## Ask
 
 Every reply is kept: run the cell again after an interruption, and nothing is asked twice.""",
-    """from smidgen.cli.teacher import TeacherFlags, open_chat
+    """from smidgen.models.chat.teacher import Teacher, open_chat
 from smidgen.synthesis.judge import Asking, judge_answers
 
 asked = [(pair.prompt, text) for pair in pairs for text in (pair.chosen_text, pair.rejected_text)]
-flags = TeacherFlags(teacher=judge_url, model=judge_model)
-async with open_chat(flags, out.with_name("{name}_judge_replies")) as (chat, spending):
+judge = Teacher(url=judge_url, model=judge_model)
+async with open_chat(judge, out.with_name("{name}_judge_replies")) as (chat, spending):
     scores = await judge_answers(chat, rubric, asked, Asking())
 scored = list(zip(scores[::2], scores[1::2], strict=True))
 spending.summary()""",

@@ -15,7 +15,6 @@ from smidgen.cli.teacher import (
     asking_progress,
     estimate_data,
     estimate_lines,
-    open_chat,
     progress_line,
     spending_lines,
 )
@@ -25,13 +24,14 @@ from smidgen.models.chat.base import NoReply, Reply, Sampling
 from smidgen.models.chat.budget import Prices, Usage
 from smidgen.models.chat.estimate import estimate, growing
 from smidgen.models.chat.spending import Spending
+from smidgen.models.chat.teacher import open_chat
 from smidgen.models.load import LanguageModel, save_language_model
 from smidgen.pairs import messages_from
 
 
 def run(flags: TeacherFlags, folder: Path, n: int = 5) -> tuple[list[Reply | NoReply | None], Spending]:
     async def main() -> tuple[list[Reply | NoReply | None], Spending]:
-        async with open_chat(flags, folder) as (chat, spending):
+        async with open_chat(flags.settings(), folder) as (chat, spending):
             with asking_progress(n, spending, "asking") as show:
                 found = await ask_each(
                     range(n),

@@ -66,6 +66,11 @@ def test_the_notebooks_of_a_task_run(task: str, tmp_path: Path, monkeypatch: pyt
         assert len(teacher.asked) == 18
         left = asyncio.run(execute(HERE / task / "reward_score.ipynb"))
         assert len(teacher.asked) == 18 + 12
+        before = {path: path.read_bytes() for path in tmp_path.glob("*.jsonl")}
+        for title in ("generate_data", "reward_score"):
+            with pytest.raises(FileExistsError, match="Move it away"):
+                asyncio.run(execute(HERE / task / f"{title}.ipynb"))
+        assert len(teacher.asked) == 30 and before == {path: path.read_bytes() for path in before}
     rows = [json.loads(line) for line in (tmp_path / f"{task}_scored.jsonl").read_text().splitlines()]
     assert [(row["chosen_score"], row["rejected_score"]) for row in rows] == [(1, 0)] * 6
     assert left["summary"]["order"]["above"]["pairs"] == 6

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from smidgen.cli.teacher import TeacherFlags, open_chat
 from smidgen.errors import SmidgenError
 from smidgen.models.chat.asking import ask_each
 from smidgen.models.chat.base import NoReply, Reply, Sampling
+from smidgen.models.chat.teacher import Teacher, open_chat
 from smidgen.models.load import save_language_model
 from smidgen.pairs import Message
 from smidgen.training.sft import new_language_model
@@ -59,9 +59,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
         server.wait(20)
 
 
-def ask_all(flags: TeacherFlags, folder: Path, n: int, sampling: Sampling) -> list[Reply | NoReply | None]:
+def ask_all(teacher: Teacher, folder: Path, n: int, sampling: Sampling) -> list[Reply | NoReply | None]:
     async def main() -> list[Reply | NoReply | None]:
-        async with open_chat(flags, folder) as (chat, _):
+        async with open_chat(teacher, folder) as (chat, _):
             turns = (Message("system", "Be kind."),)
             return await ask_each(
                 range(n), lambda i: chat((*turns, Message("user", f"Bread {i}?")), sampling), concurrency=2
@@ -72,27 +72,27 @@ def ask_all(flags: TeacherFlags, folder: Path, n: int, sampling: Sampling) -> li
 
 def test_two_at_once_get_replies_and_get_them_again_from_the_store(served: tuple[str, str], tmp_path: Path) -> None:
     url, model = served
-    flags = TeacherFlags(teacher=url, model=model)
-    first = ask_all(flags, tmp_path, 4, Sampling(max_new_tokens=8))
+    teacher = Teacher(url=url, model=model)
+    first = ask_all(teacher, tmp_path, 4, Sampling(max_new_tokens=8))
     for reply in first:
         assert isinstance(reply, Reply)
         assert reply.prompt_tokens > 5 and 0 < reply.completion_tokens <= 8 and not reply.estimated
         assert reply.cut == (reply.completion_tokens == 8)
-    again = ask_all(flags, tmp_path, 4, Sampling(max_new_tokens=8))
+    again = ask_all(teacher, tmp_path, 4, Sampling(max_new_tokens=8))
     assert all(isinstance(reply, Reply) and reply.cached for reply in again)
     # Greedy replies are the same when asked anew.
-    anew = ask_all(flags, tmp_path / "anew", 4, Sampling(max_new_tokens=8))
+    anew = ask_all(teacher, tmp_path / "anew", 4, Sampling(max_new_tokens=8))
     assert [r.text for r in anew if isinstance(r, Reply)] == [r.text for r in first if isinstance(r, Reply)]
 
 
 def test_sampled_replies_come_too(served: tuple[str, str], tmp_path: Path) -> None:
     url, model = served
-    found = ask_all(TeacherFlags(teacher=url, model=model), tmp_path, 2, Sampling(temperature=1.0, max_new_tokens=8))
+    found = ask_all(Teacher(url=url, model=model), tmp_path, 2, Sampling(temperature=1.0, max_new_tokens=8))
     assert all(isinstance(reply, Reply) for reply in found)
 
 
 def test_an_unknown_model_is_one_clear_error(served: tuple[str, str], tmp_path: Path) -> None:
     url, _ = served
     with pytest.raises(SmidgenError, match=r"'nobody/nothing'.*Check --model") as raised:
-        ask_all(TeacherFlags(teacher=url, model="nobody/nothing"), tmp_path, 4, Sampling(max_new_tokens=8))
+        ask_all(Teacher(url=url, model="nobody/nothing"), tmp_path, 4, Sampling(max_new_tokens=8))
     assert not isinstance(raised.value, NoReply)

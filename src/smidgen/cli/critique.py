@@ -17,13 +17,10 @@ from smidgen.cli.account import SUMMARY, account_folder, finished_before, refuse
 from smidgen.cli.flags import FLAT, RARE, DryRun, Seed
 from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.teacher import (
-    LOCAL,
-    STORE,
     TeacherFlags,
     asking_progress,
     estimate_data,
     estimate_lines,
-    open_chat,
     spending_lines,
 )
 from smidgen.data.prompts import load_prompts
@@ -31,6 +28,7 @@ from smidgen.errors import UsageError
 from smidgen.models.chat.base import Sampling
 from smidgen.models.chat.estimate import estimate, growing
 from smidgen.models.chat.spending import Spending
+from smidgen.models.chat.teacher import LOCAL, STORE, open_chat
 from smidgen.runs import json_lines, write_json, write_text
 from smidgen.synthesis.critique import Draw, Failed, Revision, draw_prompts, revise_all
 from smidgen.synthesis.critique_rows import pair_row, sort_out, summarise
@@ -140,7 +138,7 @@ async def _ask(
     work: _Work, flags: TeacherFlags, account: Path, seed: int
 ) -> tuple[list[Revision | Failed | None], Spending]:
     """What became of each draw, and what it cost."""
-    async with open_chat(flags, account, seed=seed) as (chat, spending):
+    async with open_chat(flags.settings(), account, seed=seed) as (chat, spending):
         with asking_progress(len(work.draws), spending, "conversations") as on_done:
             results = await revise_all(
                 chat, work.task, work.draws, work.sampling, concurrency=flags.concurrency, on_done=on_done

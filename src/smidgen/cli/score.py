@@ -23,10 +23,11 @@ from smidgen.cli.scorers import (
     reward_scorer,
     rule_scorer,
 )
-from smidgen.cli.teacher import STORE, TeacherFlags
+from smidgen.cli.teacher import TeacherFlags
 from smidgen.data.checks import Quarantined
 from smidgen.data.prepare import Prepared, pair_row, prepare_pairs, write_quarantine
 from smidgen.errors import UsageError
+from smidgen.models.chat.teacher import STORE
 from smidgen.runs import json_lines, write_json, write_text
 from smidgen.synthesis.judge import Asking
 from smidgen.synthesis.scoring import Bin, check_unscored, problem_of, summarise, with_scores

@@ -15,12 +15,12 @@ from smidgen.cli.teacher import (
     asking_progress,
     estimate_data,
     estimate_lines,
-    open_chat,
     spending_lines,
 )
 from smidgen.errors import UsageError
 from smidgen.models.chat.base import Sampling
 from smidgen.models.chat.estimate import Call, estimate
+from smidgen.models.chat.teacher import open_chat
 from smidgen.settings import parse_spec
 from smidgen.synthesis.injections import CONTROL, INJECTIONS, injected, probe
 from smidgen.synthesis.judge import Asked, Asking, conversation, judge_answers
@@ -147,7 +147,7 @@ def judge_scorer(flags: TeacherFlags, task_name: str, rubric_name: str | None, a
 async def _judge(
     flags: TeacherFlags, rubric: Rubric, asked: Sequence[Asked], asking: Asking, n_probe: int, folder: Path
 ) -> Scored:
-    async with open_chat(flags, folder) as (chat, spending):
+    async with open_chat(flags.settings(), folder) as (chat, spending):
         with asking_progress(len(set(asked)), spending, "judging") as show:
             scores = await judge_answers(chat, rubric, asked, asking, on_done=show)
         summary: dict[str, Any] = {"rubric": rubric.model_dump()}

@@ -1,13 +1,13 @@
-"""The flags of commands that ask a chat model, the model that they name, and what such a command tells of its cost."""
+"""The flags of commands that ask a chat model, and what such a command tells of its progress and cost."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
@@ -16,18 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from smidgen.cli.flags import RARE
 from smidgen.errors import UsageError
-from smidgen.models.chat.address import check_url, check_variable
-from smidgen.models.chat.base import Chat
-from smidgen.models.chat.budget import Budget, Limit, Prices, parse_budget
+from smidgen.models.chat.budget import Prices, parse_budget
 from smidgen.models.chat.estimate import Estimate
-from smidgen.models.chat.limits import Limits
 from smidgen.models.chat.spending import Spending
-
-if TYPE_CHECKING:
-    from smidgen.models.chat.source import Source
-
-LOCAL = "local"
-STORE = "replies.sqlite"
+from smidgen.models.chat.teacher import LOCAL, Teacher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,87 +86,40 @@ class TeacherFlags:
 
     def __post_init__(self) -> None:
         # Before anything is written down: what is wrong here may hold a secret.
-        if self.teacher not in (None, LOCAL):
-            check_url(self.teacher)
-        check_variable(self.key_variable)
-        if not self.timeout > 0:
-            raise UsageError(f"expected --timeout above 0 seconds, got {self.timeout}; 120 is usual.")
-        Budget(self.limit, self.prices)
-        self.limits()
+        self._settings(LOCAL if self.teacher is None else self.teacher, self.model or "")
 
     @property
     def prices(self) -> Prices:
         return Prices(self.price_in, self.price_out)
 
-    @property
-    def limit(self) -> Limit | None:
-        return parse_budget(self.budget) if self.budget is not None else None
+    def settings(self) -> Teacher:
+        """What the flags say.
 
-    def limits(self) -> Limits:
-        """Fresh ones."""
-        return Limits(requests_per_minute=self.requests_per_minute, tokens_per_minute=self.tokens_per_minute)
-
-
-@asynccontextmanager
-async def open_chat(flags: TeacherFlags, folder: Path, *, seed: int = 0) -> AsyncIterator[tuple[Chat, Spending]]:
-    """The model that the flags name, and the count of what it costs.
-
-    Replies are kept in the folder's replies.sqlite, or in the file that the flags name, and never paid for twice.
-    What earlier processes spent for the same folder counts against the budget.
-
-    Args:
-        flags: As given on the command line.
-        folder: Of the run.
-        seed: Of a local model's draws.
-
-    Raises:
-        UsageError: No model named, or no key where one is needed.
-        SmidgenError: No model there, or a file of replies that cannot be used.
-    """
-    from smidgen.models.chat.once import AskOnce, Retries
-    from smidgen.models.chat.replies import ReplyStore
-
-    # A file that several runs share holds what others spent, too; the folder tells whose is whose.
-    path, run = (flags.replies, str(folder.resolve())) if flags.replies else (folder / STORE, "")
-    async with _source(flags, seed) as source:
-        with closing(ReplyStore(path, run=run)) as store:
-            so_far = store.account()
-            spending = Spending(flags.prices, earlier=so_far.settled, unsure=so_far.unsure, n_unsure=so_far.n_unsure)
-            chat = AskOnce(
-                source=source,
-                store=store,
-                budget=Budget(flags.limit, flags.prices, so_far.settled + so_far.unsure),
-                spending=spending,
-                limits=flags.limits(),
-                retries=Retries(tries=flags.tries),
+        Raises:
+            UsageError: They name no model.
+        """
+        if not self.teacher or not self.model:
+            missing = "--model" if self.teacher else "--teacher"
+            raise UsageError(
+                f"expected {missing}, got none. Give --teacher with an address such as http://localhost:8000/v1 and "
+                "--model with a name that it knows, or --teacher local and --model with a folder."
             )
-            yield chat, spending
+        return self._settings(self.teacher, self.model)
 
-
-@asynccontextmanager
-async def _source(flags: TeacherFlags, seed: int) -> AsyncIterator[Source]:
-    if not flags.teacher or not flags.model:
-        missing = "--model" if flags.teacher else "--teacher"
-        raise UsageError(
-            f"expected {missing}, got none. Give --teacher with an address such as http://localhost:8000/v1 and "
-            "--model with a name that it knows, or --teacher local and --model with a folder."
+    def _settings(self, url: str, model: str) -> Teacher:
+        return Teacher(
+            url=url,
+            model=model,
+            budget=None if self.budget is None else parse_budget(self.budget),
+            prices=self.prices,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            key_variable=self.key_variable,
+            timeout_seconds=self.timeout,
+            tries=self.tries,
+            replies=self.replies,
+            template=self.teacher_template,
         )
-    if flags.teacher == LOCAL:
-        from smidgen.models.chat.local import open_local, own_template
-        from smidgen.models.load import load_language_model
-        from smidgen.training.processes import own_device
-
-        lm = load_language_model(flags.model)
-        lm.model.to(own_device(lm.device))  # pyright: ignore[reportArgumentType]
-        template = own_template(lm, flags.teacher_template)
-        async with open_local(lm, template, model=Path(flags.model).name, seed=seed) as source:
-            yield source
-        return
-    from smidgen.models.chat.endpoint import open_endpoint
-
-    variable, timeout = flags.key_variable, flags.timeout
-    async with open_endpoint(flags.teacher, flags.model, key_variable=variable, timeout_seconds=timeout) as source:
-        yield source
 
 
 @contextmanager

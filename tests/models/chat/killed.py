@@ -19,21 +19,22 @@ from pathlib import Path
 
 import smidgen.models.chat.endpoint
 import smidgen.models.chat.once
-from smidgen.cli.teacher import TeacherFlags, open_chat
 from smidgen.models.chat.asking import ask_each
 from smidgen.models.chat.base import NoReply, Reply, Sampling
+from smidgen.models.chat.budget import parse_budget
+from smidgen.models.chat.teacher import Teacher, open_chat
 from smidgen.pairs import messages_from
 
 N = 60
 
 
 async def ask_all(url: str, folder: Path, budget: str) -> None:
-    flags = TeacherFlags(teacher=url, model="teacher", concurrency=5, budget=budget)
-    async with open_chat(flags, folder) as (chat, spending):
+    teacher = Teacher(url=url, model="teacher", budget=parse_budget(budget))
+    async with open_chat(teacher, folder) as (chat, spending):
         found: list[Reply | NoReply | None] = await ask_each(
             range(N),
             lambda i: chat(messages_from(f"Question {i}?", "user"), Sampling(max_new_tokens=20)),
-            concurrency=flags.concurrency,
+            concurrency=5,
         )
     texts = [reply.text if isinstance(reply, Reply) else None for reply in found]
     (folder / "done.json").write_text(json.dumps({"texts": texts, **spending.summary()}))
