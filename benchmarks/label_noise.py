@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from smidgen.evaluation.statistics import Estimate, score_difference, score_inte
 from smidgen.models.load import load_language_model
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.pairs import random_key
-from smidgen.runs import open_run, read_json, write_json, write_text
+from smidgen.runs import content_hash, open_run, read_json, write_json, write_text
 from smidgen.training.loop import Recipe
 from smidgen.training.preference import ReferenceLogps, reference_logps, train_preference
 
@@ -102,10 +102,6 @@ def options() -> Namespace:
 def main() -> None:
     asked = options()
     torch.set_num_threads(asked.threads)
-    # More objectives or seeds may be asked of a finished run; all else makes it another.
-    later = ("out", "objectives", "seeds", "threads")
-    identity = {key: str(value) for key, value in vars(asked).items() if key not in later}
-    open_run(asked.out, {"command": "benchmarks.label_noise", **identity})
     recipe = Recipe(
         learning_rate=asked.learning_rate, batch_size=asked.batch_size, steps=asked.steps, schedule="linear",
         warmup_steps=asked.steps // 10,
@@ -113,8 +109,14 @@ def main() -> None:
     lm = load_language_model(asked.model)
     template = load_template("plain", lm.tokenizer)
     pairs = scored_pairs(asked.pairs, lm.tokenizer, lm.max_positions)
-    reference = reference_logps(lm, pairs, ReferenceStore(asked.out / "reference.sqlite"))
     harmful, harmless = (with_room(lm, template, load_prompts(file)) for file in (asked.harmful, asked.harmless))
+    # More objectives or seeds may be asked of a finished run; all else makes it another.
+    later = ("out", "objectives", "seeds", "threads")
+    settings = {key: str(value) for key, value in vars(asked).items() if key not in later}
+    contents = {"pairs": pairs_hash(pairs), "model": lm.fingerprint}
+    contents |= {"harmful": content_hash(harmful), "harmless": content_hash(harmless)}
+    open_run(asked.out, {"command": "benchmarks.label_noise", **settings, **contents})
+    reference = reference_logps(lm, pairs, ReferenceStore(asked.out / "reference.sqlite"))
     start = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
 
     def measured(objective: str | None, share: float, seed: int) -> dict[str, Any]:
@@ -138,7 +140,13 @@ def main() -> None:
             specs = objectives(share, asked.beta, asked.eta)
             for name in asked.objectives:
                 rows.setdefault((share, name), []).append(kept(name, specs[name], share, seed))
-    about = {"machine": machine(), "settings": identity, "seeds": asked.seeds, "scores": agreement(pairs)}
+    about = {
+        "machine": machine(),
+        "settings": settings,
+        "contents": contents,
+        "seeds": asked.seeds,
+        "scores": agreement(pairs),
+    }
     print(write_table(rows, about, asked.out))
 
 
@@ -155,6 +163,11 @@ def scored_pairs(source: str, tokenizer: Any, positions: int) -> list[EncodedPai
             "score them with `smidgen score`, and leave out what gets no score."
         )
     return pairs
+
+
+def pairs_hash(pairs: Sequence[EncodedPair]) -> str:
+    """What tells these pairs from others, wherever their file stands: texts, scores and places."""
+    return content_hash([asdict(pair) for pair in pairs])
 
 
 def with_room(lm: Any, template: Any, prompts: list[str]) -> list[str]:

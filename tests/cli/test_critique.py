@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.synthesis.scripted_teacher import Teacher, Turns, spread, teaching, well_behaved
+from tests.synthesis.scripted_teacher import WITHHELD, Teacher, Turns, spread, teaching, well_behaved
 
 from smidgen.cli import main
 from smidgen.synthesis.task import task_names
@@ -120,6 +120,9 @@ def test_a_spent_budget_keeps_what_is_complete_and_a_larger_one_goes_on(
     (done,) = re.findall(r"the budget is spent: (\d+) of 8 draws are done; run the same command with a larger", out)
     assert 0 < int(done) < 8
     assert len(rows_of(tmp_path / "pairs.jsonl")) == int(done)
+    summary = json.loads((tmp_path / "pairs.critique" / "summary.json").read_text())
+    # Draws that wait have cost something too, and that stands in the spending alone.
+    assert summary["spending"]["tokens"] >= summary["prompt_tokens"] + summary["completion_tokens"]
     code, out, err = run(*critique(teacher, *short, "--budget", "1M"))
     assert (code, err) == (0, "")
     assert left_behind(tmp_path) == left_behind(tmp_path, "all")
@@ -152,13 +155,13 @@ def test_other_settings_and_other_files_are_never_overwritten(run: Run, teacher:
 
 
 def test_bad_rows_are_listed_and_unanswered_ones_asked_again(run: Run, tmp_path: Path) -> None:
-    filtered = [True]
+    silent = [True]
 
     def script(turns: Turns) -> str | tuple[int, dict]:
         if PROMPTS[1] in turns[1]["content"]:
             return ""
-        if PROMPTS[2] in turns[1]["content"] and filtered:
-            return 400, {"error": {"message": "no \x1b[2J", "code": "content_filter"}}
+        if PROMPTS[2] in turns[1]["content"] and silent:
+            return 422, {"error": {"message": "no \x1b[2J"}}
         return well_behaved(turns)
 
     with teaching(script) as teacher:
@@ -166,14 +169,31 @@ def test_bad_rows_are_listed_and_unanswered_ones_asked_again(run: Run, tmp_path:
         assert code == 4
         assert "6 pairs of 8 draws" in out
         assert "1 empty_reply: The teacher's reply was empty." in out
+        assert "1 draws got no reply; the same command asks again" in out
         assert "\x1b" not in out
         assert {row["plain_prompt"] for row in rows_of(tmp_path / "pairs.critique" / "quarantine.jsonl")} == {
             *PROMPTS[1:3]
         }
-        filtered.clear()
+        silent.clear()
         n_asked = len(teacher.asked)
         assert "7 pairs of 8 draws" in run(*critique(teacher))[1]
         assert len(teacher.asked) == n_asked + 3
+
+
+def test_a_run_with_a_withheld_reply_is_done_once_the_others_are(run: Run) -> None:
+    def script(turns: Turns) -> str | tuple[int, dict]:
+        if PROMPTS[2] in turns[1]["content"]:
+            return WITHHELD
+        return well_behaved(turns)
+
+    with teaching(script) as teacher:
+        code, out, _ = run(*critique(teacher))
+        assert code == 4
+        assert "7 pairs of 8 draws" in out
+        assert "asks again" not in out
+        n_asked = len(teacher.asked)
+        assert "done before, nothing to do" in run(*critique(teacher))[1]
+        assert len(teacher.asked) == n_asked
 
 
 def test_work_that_is_refused_gives_its_place_back(run: Run, tmp_path: Path) -> None:
@@ -300,9 +320,9 @@ def test_killed_and_resumed_is_never_killed_and_no_answer_is_paid_twice(run: Run
         kept, n_before = pause.answered[:after], len(teacher.asked)
         assert run(*critique(teacher))[0] == 0
         again = teacher.asked[n_before:]
-        # The last of them may have been on its way when the process died.
-        assert sum(turns in again for turns in kept) <= 1
-        assert len(again) <= 24 - after + 1
+        # Of three conversations one was waiting; replies to the others may have been on their way.
+        assert sum(turns in again for turns in kept) <= 2
+        assert len(again) <= 24 - after + 2
         assert run(*critique(teacher, out="whole.jsonl"))[0] == 0
     assert left_behind(tmp_path) == left_behind(tmp_path, "whole")
 

@@ -22,6 +22,21 @@ stone tidal umber valley willow yonder zephyr anchor beacon copper drift eagle f
 juniper kelp lantern meadow nectar orchard pebble quartz river summit thicket upland violet walnut
 """
 
+# A whole answer of the endpoint, of which its filter keeps the text back.
+WITHHELD = (
+    200,
+    {
+        "id": "reply",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "scripted",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "content_filter"},
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    },
+)
+
 
 @dataclass
 class Teacher:

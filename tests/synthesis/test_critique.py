@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.synthesis.scripted_teacher import Script, Teacher, Turns, slowly, spread, teaching, well_behaved
+from tests.synthesis.scripted_teacher import WITHHELD, Script, Teacher, Turns, slowly, spread, teaching, well_behaved
 
 from smidgen.models.chat.base import Chat, Sampling
 from smidgen.models.chat.endpoint import open_endpoint
@@ -120,8 +120,9 @@ def test_text_never_becomes_a_turn(tmp_path: Path, prompt: str) -> None:
         (" \n", "empty_reply"),
         ("NUL \0 inside", "nul_character"),
         ((400, {"error": {"message": "no", "code": "content_filter"}}), "content_filter"),
+        (WITHHELD, "content_filter"),
     ],
-    ids=["blank", "nul", "refused"],
+    ids=["blank", "nul", "refused", "withheld"],
 )
 def test_a_conversation_that_breaks_off_is_listed_and_costs_nobody_else(
     tmp_path: Path, step: int, answer: str | tuple, reason: str
@@ -141,7 +142,7 @@ def test_a_conversation_that_breaks_off_is_listed_and_costs_nobody_else(
     assert len(asked) == 12 + step + 1
     summary = summarise(results, found, load_task("safety"))
     assert summary["counts"] == {
-        "draws": 5, "pairs": 4, "quarantined": 1, "unanswered": int(reason == "content_filter"), "waiting": 0, reason: 1
+        "draws": 5, "pairs": 4, "quarantined": 1, "unanswered": int(answer[0] == 400), "waiting": 0, reason: 1
     }  # fmt: skip
     assert summary["explanations"][reason].endswith(".")
     # Tokens of broken conversations were paid for too.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from smidgen.data.checks import BadRow, check_characters
 from smidgen.errors import UsageError
@@ -74,7 +75,7 @@ class Failed:
         step: The one of `STEPS` that has no usable reply.
         reason: A short name, to count by.
         detail: One line.
-        unanswered: Whether no reply came at all; asked again, one might.
+        unanswered: Whether no reply came and none is stored as the answer; asked again, one might.
     """
 
     draw: Draw
@@ -136,7 +137,7 @@ async def revise(chat: Chat, task: Task, draw: Draw, sampling: Sampling) -> Revi
         try:
             reply = await chat(conversation, sampling)
         except NoReply as none:
-            return Failed(draw, tuple(replies), step, none.reason, none.detail, unanswered=True)
+            return Failed(draw, tuple(replies), step, none.reason, none.detail, unanswered=not none.final)
         replies.append(reply)
         if problem := _problem(reply.text):
             return Failed(draw, tuple(replies), step, *problem, unanswered=False)
@@ -179,4 +180,5 @@ async def revise_all(
         return await revise(chat, task, draw, sampling)
 
     results = await ask_each(draws, work, concurrency=concurrency, on_done=on_done)
-    return [None if isinstance(result, NoReply) else result for result in results]
+    # A conversation that gets no reply is a Failed already.
+    return cast("list[Revision | Failed | None]", results)

@@ -28,7 +28,7 @@ class Sorted:
         good: Finished, and without fault: they become pairs, in the order of draws.
         left_out: One row for each draw that came to an end but becomes no pair, in the same order: idx, step, reason,
             detail, what was asked, and what the teacher had said until then.
-        n_unanswered: How many of these got no reply; asked again, they might.
+        n_unanswered: How many of these have no answer, not even a stored refusal of one; asked again, they might.
         n_waiting: Draws that the budget did not reach.
     """
 
@@ -105,7 +105,8 @@ def pair_row(row: Revision, task: Task, sampling: Sampling, *, source: str) -> d
 def summarise(results: Sequence[Revision | Failed | None], found: Sorted, task: Task) -> dict[str, Any]:
     """Counts, prices and shapes of what came out; nothing in it depends on the clock or on interruptions.
 
-    Tokens and cost are over all draws, whatever became of them; `cut`, lengths and refusal rates over the pairs.
+    Tokens and cost are over the draws that came to an end, whether or not they became pairs; what a waiting one has
+    cost so far stands in the run's spending alone. `cut`, lengths and refusal rates are over the pairs.
     """
     reasons = Counter(row["reason"] for row in found.left_out)
     counts = {
