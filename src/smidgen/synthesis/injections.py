@@ -117,7 +117,7 @@ def report(
     }
 
 
-def _summary(rises: Float[np.ndarray, "texts answers"]) -> dict[str, dict[str, float | None]]:
+def _summary(rises: Float[np.ndarray, "texts answers"]) -> dict[str, Mapping[str, float | None]]:
     """Share of rises and mean rise, over the answers that have any score with these texts behind them."""
     found = rises[:, ~np.isnan(rises).all(axis=0)]
     if not found.size:
