@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.servers.faulty import FaultyServer, Turns, refused
+from tests.servers.faulty import FaultyServer, Turns, refused, without_content
 
-from smidgen.cli import main
+from smidgen.cli import main, score_chunks
 from smidgen.cli.score_text import summary_text
 from smidgen.models.load import LanguageModel, save_language_model
 from smidgen.models.reward_model import new_reward_model, save_reward_model
-from smidgen.synthesis.injections import INJECTIONS
-from smidgen.synthesis.scoring import Score, summarise
+from smidgen.pairs import PreferencePair, plain_pair
+from smidgen.synthesis.injections import INJECTIONS, report
+from smidgen.synthesis.scoring import PairScores, Score, summarise
 from smidgen.training.sft import new_language_model
 
 Run = Callable[..., tuple[int, str, str]]
@@ -189,6 +191,48 @@ def test_models_score_pairs_and_say_which_are_too_long(run: Run, tiny: LanguageM
     assert [row[1] for row in scores(Path("p.jsonl"))] == [0, 0, 0]
 
 
+def test_an_interrupted_run_of_a_reward_model_goes_on_where_it_was(
+    run: Run, tiny: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": f"Q{i}?", "chosen": f"Yes {i}.", "rejected": f"No {i}."} for i in range(5)]
+    rows[3]["rejected"] = "word " * 200
+    save_language_model(tiny, tmp_path / "policy", card="")
+    save_reward_model(new_reward_model(tmp_path / "policy", seed=2), tmp_path / "rm", card="")
+    monkeypatch.setattr(score_chunks, "CHUNK_PAIRS", 2)
+    argv = ["--pairs", write_rows(tmp_path / "few.jsonl", rows), "--reward", "rm", "--out"]
+    assert run(*argv, "whole.jsonl")[0] == run(*argv, "cut.jsonl")[0] == 4
+
+    # As a process leaves it that is killed while it scores the last chunk.
+    Path("cut.jsonl").unlink()
+    for name in ("summary.json", "rewards/4.json"):
+        Path("cut.score", name).unlink()
+    before = {path: path.stat().st_mtime_ns for path in Path("cut.score/rewards").iterdir()}
+    assert len(before) == 2 and run(*argv, "cut.jsonl")[0] == 4
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert Path("cut.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+
+
+def test_a_finished_chunk_is_not_scored_again(tmp_path: Path) -> None:
+    pairs = [plain_pair(i, "?", "a", "b") for i in range(2 * score_chunks.CHUNK_PAIRS + 1)]
+    scored: list[int] = []
+
+    def until(end: int) -> Callable[[Sequence[PreferencePair]], list[PairScores]]:
+        def score(some: Sequence[PreferencePair]) -> list[PairScores]:
+            if some[0].idx >= end:
+                raise KeyboardInterrupt
+            scored.extend(pair.idx for pair in some)
+            return [(Score(pair.idx / 3), Score(None, "over_long")) for pair in some]
+
+        return score
+
+    for end in (0, score_chunks.CHUNK_PAIRS):
+        with pytest.raises(KeyboardInterrupt):
+            score_chunks.in_chunks(until(end), pairs, tmp_path / "kept")
+    found = score_chunks.in_chunks(until(len(pairs)), pairs, tmp_path / "kept")
+    assert scored == list(range(len(pairs)))
+    assert found == score_chunks.in_chunks(until(len(pairs)), pairs)
+
+
 def test_pairs_without_a_score_are_named_in_training_or_left_out_on_demand(
     run: Run, tiny: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,6 +317,18 @@ def test_a_spent_budget_keeps_what_was_found_and_goes_on_later(run: Run, pairs: 
         assert len(server.bills) == 16 and set(server.times_billed().values()) == {1}
 
 
+def test_a_reply_that_was_withheld_is_missing_for_good(run: Run, pairs: Path, task: Path) -> None:
+    def withhold_one(asked):  # type: ignore[no-untyped-def]
+        return without_content("content_filter") if "Bad 4." in asked.body["messages"][-1]["content"] else None
+
+    with FaultyServer(strict, plan=withhold_one) as server:
+        argv = ["--pairs", pairs, "--out", "scored.jsonl", *judge(server, task)]
+        code, said, _ = run(*argv)
+        n_asked = len(server.asked)
+        assert code == 4 and "content_filter" in said and "asks again" not in said
+        assert "done before" in run(*argv)[1] and len(server.asked) == n_asked
+
+
 def test_a_score_lost_to_truncation_is_asked_for_with_more_tokens(run: Run, pairs: Path, task: Path) -> None:
     def wordy(turns: Turns) -> str:
         return "So. " * 30 + strict(turns)
@@ -299,6 +355,28 @@ def test_the_probe_says_how_easily_a_judge_is_talked_into_a_score(
     )
     assert found["control"]["share_raised"]["mean"] == 0 and found["answers"] == 3
     assert scores(Path("scored.jsonl")) == expected()
+
+
+def test_nothing_is_probed_before_every_answer_was_asked_about(run: Run, pairs: Path, task: Path) -> None:
+    with FaultyServer(strict) as server:
+        argv = ["--pairs", pairs, "--out", "scored.jsonl", *judge(server, task, "--concurrency", 1)]
+        argv[argv.index("--injection-probe") + 1] = 3
+        code, said, _ = run(*argv, "--budget", "2400")
+        assert code == 4 and "no injection probe yet" in said and 0 < len(server.bills) < 16
+        assert "injection_probe" not in json.loads(Path("scored.score/summary.json").read_text())
+        assert run(*argv, "--budget", "1M")[0] == 0
+        assert len(server.bills) == 16 + 3 * (len(INJECTIONS) + 1) and set(server.times_billed().values()) == {1}
+
+
+def test_a_probe_without_scores_says_so() -> None:
+    scored = {**summarise([(Score(1.0), Score(0.0))]), "scorer": "judge"}
+    nothing = np.full(1, np.nan)
+    found = report(np.zeros(1), {"plea": nothing}, nothing) | {"unasked": 2}
+    said = summary_text(scored | {"injection_probe": found})
+    assert "none of 1 answers has a score with an injection" in said and "the same command asks" in said
+    part = report(np.zeros(1), {"plea": np.ones(1), "order": nothing}, nothing) | {"unasked": 0}
+    said = summary_text(scored | {"injection_probe": part})
+    assert "score raised in 100.0%" in said and "instead no score" in said and "most by plea: 100.0%" in said
 
 
 def test_a_dry_run_tells_the_calls_and_asks_nothing(run: Run, pairs: Path, task: Path) -> None:

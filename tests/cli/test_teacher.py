@@ -150,9 +150,24 @@ def test_a_local_teacher_is_asked_the_same_way(tiny: LanguageModel, tmp_path: Pa
 
 
 def test_progress_tells_speed_tokens_and_cost_to_come() -> None:
-    spending = Spending(Prices(1e6, 1e6), used=Usage(10, 5), earlier=Usage(4, 1))
-    assert progress_line(10, 40, 5.0, spending) == "2.0/s  20 tokens  cost 20, about 60 to come"
-    assert progress_line(1, 2, 1.0, Spending(used=Usage(1500, 0))) == "1.0/s  1,500 tokens"
+    prices = Prices(1e6, 1e6)
+    before = Spending(prices, earlier=Usage(4, 1))
+    spending = Spending(prices, calls=10, used=Usage(10, 5), earlier=Usage(4, 1))
+    assert progress_line(10, 40, 5.0, spending, before) == "2.0/s  20 tokens  cost 20, about 45 to come"
+    assert progress_line(1, 2, 1.0, Spending(calls=1, used=Usage(1500, 0)), Spending()) == "1.0/s  1,500 tokens"
+
+
+def test_cost_to_come_is_told_by_what_this_work_paid_for_alone() -> None:
+    prices = Prices(1e6, 1e6)
+    judged = Spending(prices, calls=100, used=Usage(10, 0))
+    probing = Spending(prices, calls=101, used=Usage(11, 0))
+    assert progress_line(1, 280, 1.0, probing, judged).endswith("cost 11, about 279 to come")
+    assert progress_line(1, 280, 1.0, judged, judged).endswith("cost 10")
+    # Half of what is done came from the store; what is to come is all paid.
+    resumed = Spending(prices, calls=6, cached=6, used=Usage(12, 0), earlier=Usage(12, 0))
+    assert progress_line(4, 8, 1.0, resumed, Spending(prices, earlier=Usage(12, 0))).endswith(
+        "cost 24, about 24 to come"
+    )
 
 
 def test_an_account_says_what_may_come_on_top() -> None:

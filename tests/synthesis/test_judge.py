@@ -17,7 +17,7 @@ from smidgen.pairs import Messages, messages_from, text_of
 from smidgen.synthesis.injections import INJECTIONS, injected, probe, probe_targets, report
 from smidgen.synthesis.judge import Asking, conversation, judge_answers, nonce_of
 from smidgen.synthesis.scoring import Score
-from smidgen.synthesis.task import Rubric
+from smidgen.synthesis.task import Rubric, load_task
 
 # How fast examples are made says how busy the machine is, no more.
 on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -173,6 +173,30 @@ def test_what_the_budget_did_not_reach_waits_and_has_no_score() -> None:
     assert found[-1].problem == "waiting" and found[-1].waits and not found[0].waits
 
 
+def test_a_rubric_with_steps_says_so_and_takes_no_score_between_them() -> None:
+    async def chat(messages: Messages, sampling: Sampling) -> Reply:
+        return reply(f"Score: {read_data(messages[-1].content)[0]['answer']}")
+
+    rubric = Rubric(text="Is it kind?", low=0, high=1, step=1)
+    asked = [(question("?"), answer) for answer in ("0", "0.5", "1")]
+    found = asyncio.run(judge_answers(chat, rubric, asked, Asking()))
+    assert [(score.value, score.problem) for score in found] == [(0, ""), (None, "between_steps"), (1, "")]
+    assert "in steps of 1 and" in conversation(rubric, *asked[0])[0].content
+    assert " in steps of" not in conversation(RUBRIC, *asked[0])[0].content
+    with pytest.raises(ValueError, match="expected whole steps from low to high, got 0, 5, 2"):
+        Rubric(text="Is it kind?", low=0, high=5, step=2)
+    assert load_task("safety").rubric.step == 1
+
+
+def test_only_a_reply_that_may_still_come_is_worth_asking_again() -> None:
+    async def chat(messages: Messages, sampling: Sampling) -> Reply:
+        answer = read_data(messages[-1].content)[0]["answer"]
+        raise NoReply("content_filter", "withheld", final=answer == "final")
+
+    found = scores_of(chat, ["final", "passing"])
+    assert [(score.value, score.unanswered) for score in found] == [(None, False), (None, True)]
+
+
 def test_wrong_limits_are_refused() -> None:
     for first, most in ((0, 8), (9, 8)):
         with pytest.raises(UsageError, match="expected max_new_tokens"):
@@ -244,3 +268,16 @@ def test_rises_worked_by_hand() -> None:
     assert found["by_injection"] == {"plea": 0.5, "order": 0.0}
     assert found["share_raised"]["mean"] == 0.25 and found["mean_rise"]["mean"] == 0.25
     assert found["control"]["mean_rise"]["mean"] == 0.5 and found["missing"] == 1
+
+
+def test_replies_without_a_score_are_no_sign_that_a_judge_holds() -> None:
+    nothing = np.full(3, np.nan)
+    before = np.zeros(3)
+    found = report(before, {"plea": np.array([1.0, 1.0, np.nan]), "order": nothing}, nothing)
+    assert found["share_raised"]["mean"] == 1 and found["mean_rise"]["mean"] == 1
+    assert found["share_raised"]["low"] == report(before[:2], {"plea": np.ones(2)}, np.ones(2))["share_raised"]["low"]
+    assert found["by_injection"] == {"plea": 1.0, "order": None} and found["missing"] == 7
+    assert found["control"]["share_raised"]["mean"] is None
+    found = report(before, {"plea": nothing}, nothing)
+    unknown = {"mean": None, "low": None, "high": None}
+    assert found["share_raised"] == found["mean_rise"] == found["control"]["share_raised"] == unknown

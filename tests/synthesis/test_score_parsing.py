@@ -130,7 +130,10 @@ def test_published_misreadings(reply: str, score: float | None) -> None:
         ("> Score: 5", "no_score"),
         ("Highest possible score: 5", "no_score"),
         ("<think>Score: 4", "no_score"),
-        ("Score: 4</think>I would rather not say.", "no_score"),
+        ("Score: 4</think>\nI would rather not say.", "no_score"),
+        ("Score: 4</think>I would rather not say.", "not_a_number"),
+        ("Score: 0**4", "not_a_number"),
+        ("Score: 2***3", "not_a_number"),
     ],
 )
 def test_what_cannot_be_read_is_missing_with_its_reason(reply: str, problem: str) -> None:
@@ -142,3 +145,42 @@ def test_other_digits_and_signs_are_numbers_too() -> None:
     assert read_score("Score: ４", low=0, high=5).score == 4
     assert read_score("Score：3", low=0, high=5).score == 3
     assert str(read_score("Score: -0", low=0, high=5).score) == "0.0"
+
+
+# Score lines that a reply goes on after may be quoted from the answer.
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "The answer contains the line\nScore: 5\nwhich I ignore.\n\nFinal rating: 1",
+        "Score: 5\n\nScore (0-5): 1",
+        "Accuracy\nScore: 2\n\nClarity\nScore: 2\n\nOverall: 3/5",
+        "Score:\n4\nor so",
+        "Score: 4\n\nScore: N",
+    ],
+)
+def test_a_score_line_that_the_reply_does_not_end_with_is_no_verdict(reply: str) -> None:
+    assert read_score(reply, low=0, high=5).problem == "no_score"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Score: 4 (I ignored the forged </think> tag)",
+        "The forged </think> tag is ignored.\nScore: 4",
+        "<think>Score: 1</think>Score: 4",
+        "Score: 1, says the forged </think> tag.\n</think>\n\nScore: 4",
+    ],
+)
+def test_a_forged_end_of_reasoning_hides_no_verdict(reply: str) -> None:
+    assert read_score(reply, low=0, high=5).score == 4
+
+
+def test_where_only_steps_are_scores_nothing_between_them_is_one() -> None:
+    found = {text: read_score(f"Score: {text}", low=0, high=1, step=1) for text in ("0", "1.0", "0.5", "0.9999", "2")}
+    assert [found[text].score for text in ("0", "1.0")] == [0, 1]
+    assert [found[text].problem for text in ("0.5", "0.9999", "2")] == [
+        "between_steps",
+        "between_steps",
+        "out_of_range",
+    ]
+    assert read_score("Score: 0.3", low=0, high=1, step=0.1).score == 0.3

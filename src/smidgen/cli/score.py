@@ -106,16 +106,26 @@ def score(
     account = account_folder(out, "score")
     if dry_run:
         refuse_foreign(out, account)
-        data, lines = scorer.plan(prepared.pairs)
-        opening = f"{len(prepared.pairs)} pairs to score by {scorer.name}; dry run: nothing written"
-        return Outcome({"pairs": len(prepared.pairs), **data}, "\n".join([opening, *lines]), len(prepared.quarantine))
+        return _plan(scorer, prepared)
     with claimed(account, "score", arguments, [*pairs, *scorer.inputs], stores=_STORES):
-        before = finished_before(out, account)
-        if before is not None and not before.get("injection_probe", {}).get("unasked"):
-            return _outcome(before, out, account, ["done before, nothing to do"])
-        refuse_foreign(out, account)
-        scored = scorer.run(prepared.pairs, account)
-        summary = _write(scored, scorer, prepared, out, account, keep_replies=keep_replies, whole=not leave_out_missing)
+        return _run(scorer, prepared, out, account, keep_replies=keep_replies, whole=not leave_out_missing)
+
+
+def _plan(scorer: Scorer, prepared: Prepared) -> Outcome:
+    """What a dry run says."""
+    data, lines = scorer.plan(prepared.pairs)
+    opening = f"{len(prepared.pairs)} pairs to score by {scorer.name}; dry run: nothing written"
+    return Outcome({"pairs": len(prepared.pairs), **data}, "\n".join([opening, *lines]), len(prepared.quarantine))
+
+
+def _run(scorer: Scorer, prepared: Prepared, out: Path, account: Path, *, keep_replies: bool, whole: bool) -> Outcome:
+    """Score and write down, unless that was done before."""
+    before = finished_before(out, account)
+    if before is not None and not before.get("injection_probe", {}).get("unasked"):
+        return _outcome(before, out, account, ["done before, nothing to do"])
+    refuse_foreign(out, account)
+    scored = scorer.run(prepared.pairs, account)
+    summary = _write(scored, scorer, prepared, out, account, keep_replies=keep_replies, whole=whole)
     return _outcome(summary, out, account, scored.lines)
 
 

@@ -53,16 +53,27 @@ def _probe(found: Mapping[str, Any]) -> list[str]:
     if not found["answers"]:
         return ["injection probe: no scored answer is below the highest score, so none can rise"]
     share, rise, control = found["share_raised"], found["mean_rise"], found["control"]
+    if share["mean"] is None:
+        return [f"injection probe: none of {found['answers']} answers has a score with an injection", *_gaps(found)]
     interval = "" if rise["low"] is None else f" [{rise['low']:+.2f}, {rise['high']:+.2f}]"
-    worst, most = max(found["by_injection"].items(), key=lambda item: item[1])
+    worst, most = max(found["by_injection"].items(), key=lambda item: item[1] or 0.0)
+    without = (
+        f"{control['share_raised']['mean']:.1%}, {control['mean_rise']['mean']:+.2f}"
+        if control["share_raised"]["mean"] is not None
+        else "no score"
+    )
     lines = [
         f"injection probe: {found['answers']} answers, each with {found['injections']} injections: score raised in "
         f"{share['mean']:.1%} [{share['low']:.1%}, {share['high']:.1%}],",
-        f"  mean rise {rise['mean']:+.2f}{interval}; with a harmless sentence instead "
-        f"{control['share_raised']['mean']:.1%}, {control['mean_rise']['mean']:+.2f}",
+        f"  mean rise {rise['mean']:+.2f}{interval}; with a harmless sentence instead {without}",
     ]
     lines += [f"  most by {worst}: {most:.1%}"] if most else []
-    return lines + ([f"  {found['missing']} replies without a score"] if found["missing"] else [])
+    return [*lines, *_gaps(found)]
+
+
+def _gaps(found: Mapping[str, Any]) -> list[str]:
+    lines = [f"  {found['missing']} replies without a score"] if found["missing"] else []
+    return lines + (["  the same command asks for those not reached or not answered"] if found["unasked"] else [])
 
 
 def _printable(text: str) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smidgen.cli.progress import counted_progress
+from smidgen.cli.score_chunks import in_chunks
 from smidgen.cli.teacher import (
     TeacherFlags,
     asking_progress,
@@ -25,14 +25,13 @@ from smidgen.settings import parse_spec
 from smidgen.synthesis.injections import CONTROL, INJECTIONS, injected, probe
 from smidgen.synthesis.judge import Asked, Asking, conversation, judge_answers
 from smidgen.synthesis.scoring import PairScores
-from smidgen.synthesis.task import TASKS, Rubric, load_task, rubric_of, task_names
+from smidgen.synthesis.task import Rubric, load_task, rubric_of, task_path
 
 if TYPE_CHECKING:
     from smidgen.pairs import PreferencePair
 
-# Pairs at once; after each chunk the progress moves, and values that are kept are written down.
-_CHUNK = 256
 IMPLICIT_STORE = "logps.sqlite"
+_REWARDS = "rewards"
 # On GPU the dtype could be another; scores are compared across runs, so all are computed alike.
 _DTYPE = "float32"
 
@@ -74,7 +73,7 @@ def rule_scorer(spec: str) -> Scorer:
 
 
 def reward_scorer(model: str, template: str) -> Scorer:
-    """By a reward model."""
+    """By a reward model; what is scored is kept, so that a killed run goes on."""
 
     def run(pairs: Sequence[PreferencePair], folder: Path) -> Scored:
         from smidgen.data.templates import load_template
@@ -85,7 +84,7 @@ def reward_scorer(model: str, template: str) -> Scorer:
         rm = load_reward_model(model)
         rm.lm.model.to(own_device(rm.lm.device))  # pyright: ignore[reportArgumentType]
         shape = load_template(template, rm.lm.tokenizer)
-        return Scored(_in_chunks(partial(model_scores, rm, shape, dtype=_DTYPE), pairs))
+        return Scored(in_chunks(partial(model_scores, rm, shape, dtype=_DTYPE), pairs, folder / _REWARDS))
 
     return Scorer(name=f"reward model {model}", inputs=[model], run=run)
 
@@ -108,7 +107,7 @@ def implicit_scorer(policy: str, reference: str, template: str, *, beta: float, 
         shape = load_template(template, lms[0].tokenizer)
         logps = partial(ReferenceStore(folder / IMPLICIT_STORE).logps, dtype=_DTYPE)
         score = partial(implicit_scores, *lms, shape, beta=beta, per_token=per_token, logps=logps)
-        return Scored(_in_chunks(score, pairs))
+        return Scored(in_chunks(score, pairs))
 
     unit = "a token" if per_token else "an answer"
     name = f"implicit reward of {policy} against {reference}, beta {beta:g}, nats {unit}"
@@ -124,7 +123,6 @@ def judge_scorer(flags: TeacherFlags, task_name: str, rubric_name: str | None, a
     task = load_task(task_name)
     rubric = rubric_of(task, rubric_name)
     asking = replace(asking, concurrency=flags.concurrency)
-    file = TASKS / f"{task_name}.yaml" if task_name in task_names() else Path(task_name)
     scale = f"{rubric.low:g} to {rubric.high:g}"
     name = f"judge {flags.model}, rubric {task.name}{f'/{rubric_name}' if rubric_name else ''}, {scale}"
     local = [flags.model] if flags.model and Path(flags.model).is_dir() else []
@@ -143,7 +141,7 @@ def judge_scorer(flags: TeacherFlags, task_name: str, rubric_name: str | None, a
             "replies that are cut are asked for again, on top of that",
         ]
 
-    return Scorer(name=name, inputs=[file, *local], run=run, plan=plan)
+    return Scorer(name=name, inputs=[task_path(task_name), *local], run=run, plan=plan)
 
 
 async def _judge(
@@ -153,7 +151,11 @@ async def _judge(
         with asking_progress(len(set(asked)), spending, "judging") as show:
             scores = await judge_answers(chat, rubric, asked, asking, on_done=show)
         summary: dict[str, Any] = {"rubric": rubric.model_dump()}
-        if n_probe:
+        notes: list[str] = []
+        # Which answers are probed depends on all scores: what is asked too early may be asked in vain.
+        if n_probe and any(score.waits for score in scores):
+            notes.append("no injection probe yet: it comes once no answer waits for its score")
+        elif n_probe:
 
             async def again(more: Sequence[Asked]) -> Sequence[Any]:
                 with asking_progress(len(set(more)), spending, "probing") as show:
@@ -161,20 +163,9 @@ async def _judge(
 
             summary["injection_probe"] = await probe(again, rubric, asked, scores, n=n_probe)
         summary["spending"] = spending.summary()
-        return Scored(list(zip(scores[::2], scores[1::2], strict=True)), summary, spending_lines(spending))
+        return Scored(list(zip(scores[::2], scores[1::2], strict=True)), summary, [*notes, *spending_lines(spending)])
 
 
 def _asked(pairs: Sequence[PreferencePair]) -> list[Asked]:
     """The chosen and the rejected answer of each pair in turn, each with its prompt."""
     return [(pair.prompt, answer.content) for pair in pairs for (answer,) in (pair.chosen, pair.rejected)]
-
-
-def _in_chunks(
-    score: Callable[[Sequence[PreferencePair]], Sequence[PairScores]], pairs: Sequence[PreferencePair]
-) -> list[PairScores]:
-    found: list[PairScores] = []
-    with counted_progress("scoring", len(pairs)) as show:
-        for start in range(0, len(pairs), _CHUNK):
-            found += score(pairs[start : start + _CHUNK])
-            show(len(found))
-    return found

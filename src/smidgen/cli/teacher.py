@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -133,31 +133,37 @@ def asking_progress(total: int, spending: Spending, activity: str) -> Iterator[C
         TimeRemainingColumn(),
         TextColumn("{task.fields[said]}"),
     )
-    start, done = time.monotonic(), 0
+    start, done, before = time.monotonic(), 0, replace(spending)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(activity, total=total, said="")
 
         def show(position: int, result: object) -> None:
             nonlocal done
             done += 1
-            said = progress_line(done, total, time.monotonic() - start, spending)
+            said = progress_line(done, total, time.monotonic() - start, spending, before)
             progress.update(task, completed=done, said=said)
 
         yield show
 
 
-def progress_line(done: int, total: int, seconds: float, spending: Spending) -> str:
+def progress_line(done: int, total: int, seconds: float, spending: Spending, before: Spending) -> str:
     """Speed, tokens, and cost so far and to come.
 
     Args:
-        done: Conversations, earlier processes' included. Positive.
+        done: Conversations that came to their end since this piece of work began, be it from the store. Positive.
         total: All there are.
-        seconds: Since this process began.
-        spending: Of all done.
+        seconds: Since it began.
+        spending: Of the whole run.
+        before: The same as this piece of work began: what others cost says nothing of what is to come.
     """
     parts = [f"{done / max(seconds, 1e-9):.1f}/s", f"{spending.tokens:,} tokens"]
     if spending.cost > 0:
-        parts.append(f"cost {spending.cost:.4g}, about {spending.cost / done * (total - done):.4g} to come")
+        parts.append(f"cost {spending.cost:.4g}")
+    if spending.cost > before.cost:
+        n_calls = spending.calls - before.calls
+        calls_each = (n_calls + spending.cached - before.cached) / done
+        to_come = (spending.cost - before.cost) / n_calls * calls_each * (total - done)
+        parts[-1] += f", about {to_come:.4g} to come"
     return "  ".join(parts)
 
 

@@ -96,30 +96,43 @@ def report(
 
     Args:
         before: Scores without injection, at least one.
-        injected: Scores with each injection, by its name; NaN where there was none, which counts as no rise.
-        control: Scores with the harmless sentence.
+        injected: Scores with each injection, by its name; NaN where there was none, which counts nowhere.
+        control: Scores with the harmless sentence, likewise.
 
     Returns:
-        `answers`: their number. `share_raised`: of all injected answers, those that score above what they had, with
-        Wilson's 95 % interval over answers (their injections count as one draw, so it is wide rather than narrow).
-        `mean_rise`: in score units, with a 95 % t interval over answers, which has no width where all rise alike.
-        `control`: the same share and mean of the control. `by_injection`: the share of each. `missing`: replies
-        without a score.
+        `answers`: their number. `share_raised`: of an answer's injections, those with which it scores above what it
+        had, averaged over answers, with Wilson's 95 % interval over answers (an answer's injections count as one
+        draw, so it is wide rather than narrow). `mean_rise`: in score units, likewise, with a 95 % t interval, which
+        has no width where all rise alike. `control`: the same share and mean of the control. `by_injection`: the
+        share of each. `missing`: replies without a score. What no score was found for is None.
     """
-    n = len(before)
     rises = np.array([*injected.values()]) - before
     return {
-        "answers": n,
+        "answers": len(before),
         "injections": len(injected),
-        "share_raised": wilson(float((rises > 0).mean(0).sum()), n).as_dict(),
-        "mean_rise": _t_interval(np.nan_to_num(rises).mean(0)),
-        "control": {
-            "share_raised": wilson(int((control > before).sum()), n).as_dict(),
-            "mean_rise": _t_interval(np.nan_to_num(control - before)),
-        },
-        "by_injection": {name: float((row > 0).mean()) for name, row in zip(injected, rises, strict=True)},
+        **_summary(rises),
+        "control": _summary((control - before)[None]),
+        "by_injection": {name: _share(row) for name, row in zip(injected, rises, strict=True)},
         "missing": int(np.isnan(rises).sum() + np.isnan(control).sum()),
     }
+
+
+def _summary(rises: Float[np.ndarray, "texts answers"]) -> dict[str, dict[str, float | None]]:
+    """Share of rises and mean rise, over the answers that have any score with these texts behind them."""
+    found = rises[:, ~np.isnan(rises).all(axis=0)]
+    if not found.size:
+        nothing = {"mean": None, "low": None, "high": None}
+        return {"share_raised": nothing, "mean_rise": nothing}
+    raised = np.where(np.isnan(found), np.nan, found > 0)
+    return {
+        "share_raised": wilson(float(np.nanmean(raised, axis=0).sum()), found.shape[1]).as_dict(),
+        "mean_rise": _t_interval(np.nanmean(found, axis=0)),
+    }
+
+
+def _share(rises: Float[np.ndarray, " answers"]) -> float | None:
+    found = rises[~np.isnan(rises)]
+    return float((found > 0).mean()) if found.size else None
 
 
 def _t_interval(values: Float[np.ndarray, " n"]) -> dict[str, float | None]:

@@ -1,7 +1,8 @@
 """From a judge's reply to the score in it, or to why there is none. Nothing is guessed.
 
-A judge is asked to end with one line `Score: N`. The last such line is its verdict. A score that cannot be read is
-missing, with a reason; it is never taken from digits elsewhere in the reply, and never from another reply.
+A judge is asked to end with one line `Score: N`. That line, where its reply ends with one, is its verdict. A score that
+cannot be read is missing, with a reason; it is never taken from anywhere else in the reply, and never from another
+reply.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from math import isfinite
 
 PROBLEMS = {
-    "no_score": "the reply has no line `Score: N`",
+    "no_score": "the reply does not end with a line `Score: N`",
     "not_a_number": "what stands after `Score:` is not one number, such as a range, a word or a percentage",
     "other_scale": "the score is out of another number than the highest one",
     "out_of_range": "the score is outside the rubric's range",
+    "between_steps": "the score is between two that the rubric allows",
     "scores_differ": "the reply has several score lines, and they disagree",
     "cut": "the reply was cut by the token limit before its end, however many tokens it was given",
 }
@@ -28,7 +29,7 @@ class Reading:
     """What a reply says.
 
     Attributes:
-        score: Within the rubric's range; None where the reply has none.
+        score: One that the rubric allows; None where the reply has none.
         problem: One of `PROBLEMS` where there is none, else empty.
     """
 
@@ -39,7 +40,9 @@ class Reading:
 # "Maximum score: 5" is no verdict; neither is a quoted line, in quotation marks or after >.
 _LABEL = re.compile(r"(?:[-•]\s+)?(?:(?:my|the|final|overall)\s+){0,3}score\s*[:：=]", re.IGNORECASE)
 # Between digits it stays, so that no two numbers become one.
-_MARKUP = re.compile(r"(?<!\d)[*_`#]+|[*_`#]+(?!\d)")
+_MARKUP = re.compile(r"(?<![\d*_`#])[*_`#]+|[*_`#]++(?!\d)")
+# Alone at an end of its line: a tag that is spoken of stands within one.
+_REASONED = re.compile(r"^\s*</think>|</think>\s*$", re.MULTILINE)
 # "Score: N", "Score: <number>": the form itself, quoted.
 _PLACEHOLDER = re.compile(r"[nx]|<[^<>\d]*>|\[[^\[\]\d]*\]|\{[^{}\d]*\}", re.IGNORECASE)
 _MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
@@ -53,47 +56,64 @@ _VALUE = re.compile(
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
-def read_score(reply: str, *, low: float, high: float) -> Reading:
+def read_score(reply: str, *, low: float, high: float, step: float | None = None) -> Reading:
     """The score that a whole reply ends with.
 
-    Markup, `4/5`, `4 out of 5`, decimal commas and typographic minus signs are read; so is a number on the line after
-    a bare `Score:`. What a reasoning model writes up to `</think>` is not part of its reply. Score lines that
-    disagree make the score missing, since a quoted one cannot be told from the judge's own.
+    Markup, `4/5`, `4 out of 5`, decimal commas and typographic minus signs are read; so is a number on the last line
+    under a bare `Score:`. What a reasoning model writes up to `</think>` is not part of its reply. Score lines above
+    that disagree make the score missing, since a quoted one cannot be told from the judge's own.
 
     Args:
         reply: Not cut by a token limit: the end of a cut one is not its verdict.
         low: Least score.
         high: Highest score, at least `low`; a score "out of" another number is not converted.
+        step: Only `low` and whole steps above it are scores; any number in the range where None.
 
     >>> read_score("It helps 1 bit.\\n\\n**Score:** −3", low=-5, high=5)
     Reading(score=-3.0, problem='')
     >>> read_score("The first 3 points are true.", low=0, high=5)
     Reading(score=None, problem='no_score')
     """
-    _, closed, said = reply.rpartition("</think>")
-    if not closed and said.lstrip().startswith("<think>"):
+    said = _said(reply)
+    if said is None:
         return Reading(None, "no_score")
-    values = [value for value in _values(said) if not _PLACEHOLDER.fullmatch(value)]
-    if not values:
+    values = list(_values(said))
+    if not values or not values[-1][0] or _PLACEHOLDER.fullmatch(values[-1][1]):
         return Reading(None, "no_score")
-    found = [_number(value, high) for value in values]
-    *others, verdict = found
+    *others, verdict = [_number(value, high) for _, value in values]
     if isinstance(verdict, str):
         return Reading(None, verdict)
     if any(isinstance(other, float) and other != verdict for other in others):
         return Reading(None, "scores_differ")
-    return Reading(verdict) if low <= verdict <= high else Reading(None, "out_of_range")
+    if not low <= verdict <= high:
+        return Reading(None, "out_of_range")
+    return Reading(verdict) if step is None or is_whole((verdict - low) / step) else Reading(None, "between_steps")
 
 
-def _values(reply: str) -> Iterator[str]:
-    """What stands after the label of each score line, or under it where nothing stands after it."""
+def is_whole(number: float) -> bool:
+    """Whether a quotient is a whole number, but for its rounding."""
+    return abs(number - round(number)) < 1e-9
+
+
+def _said(reply: str) -> str | None:
+    """A reply without the reasoning before it; None where it is all reasoning."""
+    if closings := list(_REASONED.finditer(reply)):
+        return reply[closings[-1].end() :]
+    if not reply.lstrip().startswith("<think>"):
+        return reply
+    _, closed, said = reply.partition("</think>")
+    return said if closed else None
+
+
+def _values(reply: str) -> Iterator[tuple[bool, str]]:
+    """What stands after the label of each score line, or under it where nothing does; and whether the reply ends so."""
     lines = [_MARKUP.sub("", line).strip() for line in reply.splitlines()]
     lines = [line for line in lines if line]
-    for line, below in pairwise([*lines, ""]):
+    for i, line in enumerate(lines):
         if label := _LABEL.match(line):
-            value = line[label.end() :].strip()
+            value, below = line[label.end() :].strip(), "".join(lines[i + 1 : i + 2])
             if value or not _LABEL.match(below):
-                yield value or below
+                yield i + (not value) >= len(lines) - 1, value or below
 
 
 def _number(value: str, high: float) -> float | str:

@@ -41,7 +41,7 @@ class Score:
         value: None where there is none.
         problem: Why there is none; empty where there is one.
         reply: What the judge said, where one was asked.
-        unanswered: Whether the judge gave no reply, so that asking again may bring one.
+        unanswered: Whether the judge gave no reply, and asking again may bring one.
     """
 
     value: float | None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from smidgen.errors import InvalidData, UsageError
 from smidgen.settings import read_settings
+from smidgen.synthesis.score_parsing import is_whole
 
 TASKS = Path(__file__).parent / "tasks"
 _PLACE = "{prompt}"
@@ -68,16 +69,20 @@ class Rubric(_Strict):
         text: What to look at, and what each score means.
         low: Least score.
         high: Highest score, the best.
+        step: Only `low` and whole steps above it are scores; without it, any number in the range.
     """
 
     text: str = Field(min_length=1)
     low: FiniteFloat
     high: FiniteFloat
+    step: FiniteFloat | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _ordered(self) -> Rubric:
         if not self.low < self.high:
             raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
+        if self.step is not None and not is_whole((self.high - self.low) / self.step):
+            raise ValueError(f"expected whole steps from low to high, got {self.low:g}, {self.high:g}, {self.step:g}")
         return self
 
 
@@ -126,6 +131,19 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in TASKS.glob("*.yaml"))
 
 
+def task_path(name_or_path: str | Path) -> Path:
+    """The file of a shipped task, by its name, or any file; UsageError, listing the shipped tasks, where neither is."""
+    if str(name_or_path) in task_names():
+        return TASKS / f"{name_or_path}.yaml"
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UsageError(
+            f"unknown task {str(name_or_path)!r}, which is no file either; expected one of: {', '.join(task_names())}, "
+            "or a YAML file."
+        )
+    return path
+
+
 def load_task(name_or_path: str | Path) -> Task:
     """A shipped task by its name, or any YAML file.
 
@@ -133,14 +151,7 @@ def load_task(name_or_path: str | Path) -> Task:
         UsageError: Neither a shipped task nor a file; lists the shipped ones.
         InvalidData: A file that is no task; says which field, and what was expected there.
     """
-    path = Path(name_or_path)
-    if str(name_or_path) in task_names():
-        path = TASKS / f"{name_or_path}.yaml"
-    elif not path.is_file():
-        raise UsageError(
-            f"unknown task {str(name_or_path)!r}, which is no file either; expected one of: {', '.join(task_names())}, "
-            "or a YAML file."
-        )
+    path = task_path(name_or_path)
     try:
         return Task.model_validate({"name": path.stem} | read_settings(path))
     except ValidationError as error:
