@@ -67,6 +67,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_finished_is_paid_twice
 def test_the_budget_holds_over_kills(tmp_path: Path) -> None:
     seed = random.randrange(1000)
     with FaultyServer(plan=lambda asked: slow(0.1), honours_keys=False) as server:
-        _, said = run_killed(server.url, tmp_path, seed, "1500")
+        # Sixty calls use six hundred tokens: with the worst case of the last one set aside, not all fit, killed or not.
+        _, said = run_killed(server.url, tmp_path, seed, "650")
         assert None in said["texts"]
-        assert server.tokens_billed <= said["tokens"] + said["unsure_tokens_at_most"] <= 1500, f"seed {seed}"
+        assert server.tokens_billed <= said["tokens"] + said["unsure_tokens_at_most"] <= 650, f"seed {seed}"
