@@ -32,7 +32,7 @@ from smidgen.models.chat.teacher import LOCAL, STORE, open_chat
 from smidgen.runs import json_lines, write_json, write_text
 from smidgen.synthesis.critique import Draw, Failed, Revision, draw_prompts, revise_all
 from smidgen.synthesis.critique_rows import pair_row, sort_out, summarise
-from smidgen.synthesis.task import TASKS, Task, load_task, task_names
+from smidgen.synthesis.task import Task, load_task, task_path
 
 _NOBODY = TeacherFlags()
 _STORES = tuple(f"{STORE}{end}" for end in ("", "-wal", "-shm"))
@@ -119,7 +119,7 @@ def _plan(name: str, given: Path | None, frames: str, n: int | None, seed: int, 
         draws=draw_prompts(prompts, task.frames[frames], n=n, seed=seed),
         sampling=sampling,
         source=path.name,
-        inputs=(path, TASKS / f"{name}.yaml" if name in task_names() else Path(name)),
+        inputs=(path, task_path(name)),
         notes=[f"{n_repeated} of {len(prompts)} prompts stand in the list again and count once"] if n_repeated else [],
     )
 

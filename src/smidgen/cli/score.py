@@ -88,8 +88,7 @@ def score(
         rule: A rule with its settings, such as refusal:patterns=broad.
         task: Whose rubric the judge goes by: a shipped task or a YAML file.
         rubric: Another of the task's rubrics.
-        injection_probe: Answers (20) scored again with 13 orders to the judge behind them and one harmless sentence: 14
-            calls each; 0 for none.
+        injection_probe: Answers (20) scored again, 14 times each, with orders to the judge behind them; 0 for none.
         keep_replies: Keep what the judge said beside the pairs too, as judge_chosen and judge_rejected.
         beta: Of the implicit reward, as in the policy's training; 0.1 where not given.
         per_token: Divide the implicit reward by the answer's tokens.

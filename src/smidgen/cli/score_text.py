@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from smidgen.models.chat.outside import printable
 from smidgen.synthesis.scoring import PROBLEMS, Bin
 
 _BAR = 20
@@ -14,9 +15,9 @@ _NO_REPLY = "the judge gave no usable reply"
 def summary_text(summary: Mapping[str, Any]) -> str:
     """A summary, as `smidgen score` writes it, for people."""
     counts = summary["counts"]
-    lines = [f"{counts['scored']} of {counts['pairs']} pairs scored by {_printable(summary['scorer'])}"]
+    lines = [f"{counts['scored']} of {counts['pairs']} pairs scored by {printable(summary['scorer'])}"]
     lines += [
-        f"  {n:>6} answers without a score, {_printable(problem)}: {PROBLEMS.get(problem, _NO_REPLY)}"
+        f"  {n:>6} answers without a score, {printable(problem)}: {PROBLEMS.get(problem, _NO_REPLY)}"
         for problem, n in summary["problems"].items()
     ]
     if counts["scored"]:
@@ -74,8 +75,3 @@ def _probe(found: Mapping[str, Any]) -> list[str]:
 def _gaps(found: Mapping[str, Any]) -> list[str]:
     lines = [f"  {found['missing']} replies without a score"] if found["missing"] else []
     return lines + (["  the same command asks for those not reached or not answered"] if found["unasked"] else [])
-
-
-def _printable(text: str) -> str:
-    """A text without control characters, which a terminal would obey."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

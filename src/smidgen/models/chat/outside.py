@@ -36,12 +36,16 @@ def without_pieces(text: str, key: str) -> str:
     return "".join(HIDDEN if found else "".join(c for c, _ in run) for found, run in runs)
 
 
+def printable(text: str) -> str:
+    """The text with its control characters spelt out, which a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def safe_line(text: str, key: str = "") -> str:
     r"""What a server said, as one short line for people.
 
     >>> safe_line("no\nsuch \x1b[2Jmodel")
     'no such \\x1b[2Jmodel'
     """
-    line = " ".join(without_pieces(text, key).split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    shown = printable(" ".join(without_pieces(text, key).split()))
     return shown if len(shown) <= _MOST else shown[: _MOST - 1] + "…"
