@@ -19,7 +19,7 @@ LEVELS = [
     {"web"},
     {"report"},
     {"study"},
-    {"selection", "synthesis", "trainers"},
+    {"selection", "synthesis", "trainers", "explain"},
     {"evaluation"},
     {"training"},
     {"models"},
