@@ -31,15 +31,16 @@ def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:
 
 def _rows(table: Table, width: int) -> list[str]:
     """Numbers right, text left; where the columns do not fit, the widest texts are folded."""
+    head = [printable(name) for name in table.columns]
     cells = [[_text(value, table.digits) for value in row] for row in table.rows]
     columns = range(len(table.columns))
     is_number = [all(not isinstance(row[i], str) for row in table.rows) for i in columns]
-    widths = [max(len(row[i]) for row in (list(table.columns), *cells)) for i in columns]
+    widths = [max(len(row[i]) for row in (head, *cells)) for i in columns]
     excess = 2 + sum(widths) + _GAP * (len(widths) - 1) - width
     for i in sorted((i for i in columns if not is_number[i]), key=lambda i: -widths[i]):
         taken = min(max(excess, 0), max(widths[i] - _LEAST, 0))
         widths[i], excess = widths[i] - taken, excess - taken
-    return [line for row in (list(table.columns), *cells) for line in _row(row, widths, is_number)]
+    return [line for row in (head, *cells) for line in _row(row, widths, is_number)]
 
 
 def _row(row: Sequence[str], widths: Sequence[int], is_number: Sequence[bool]) -> list[str]:

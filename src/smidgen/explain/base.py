@@ -72,13 +72,14 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """Panels side by side; `columns` of them on a wide page."""
+    """Panels side by side; `columns` of them on a wide page, all with one upright scale where `same_scale`."""
 
     name: str
     title: str
     caption: str
     panels: tuple[Panel, ...]
     columns: int = 2
+    same_scale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

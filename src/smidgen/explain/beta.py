@@ -133,7 +133,7 @@ def _conclusion(
         why = (
             f"Why: β is the price of leaving the reference, and turns the margin into a reward. At β = {amount(low)} a "
             f"probability of 0.9 takes a margin of {amount(_SURE / low, 2)} nats, so a pair goes on pulling the policy "
-            f"far from the reference, with a weight of at most {amount(low)}; at β = {amount(high)} "
+            f"far from the reference, with a weight of at most {amount(low)}; at β = {amount(high)}, "
             f"{amount(_SURE / high, 2)} nats are enough, and a policy that orders the pair rightly is left near the "
             "reference."
         )
@@ -149,11 +149,16 @@ def _case(at: Point, betas: tuple[float, ...], found: list[tuple[float, float]])
     losses = f"from {amount(first_loss)} at β = {amount(betas[0])} to {amount(last_loss)} at β = {amount(betas[-1])}"
     if abs(at.margin) <= _NONE:
         return "Without a margin the loss is ln 2 at every β, and the gradient weight half of β."
-    if at.margin < 0:
+    side = f"With the {'right' if at.margin > 0 else 'wrong'} margin h = {amount(at.margin)} the loss"
+    if len(betas) == 1:
         return (
-            f"With the wrong margin h = {amount(at.margin)} the loss rises {losses}, ever nearer to "
-            f"{amount(-at.margin)} for each unit of β, and the gradient weight from {amount(first_weight)} to "
-            f"{amount(last_weight)}, {amount(last_weight / first_weight, 1)} times as much: the larger β, the dearer the mistake."
+            f"{side} is {amount(first_loss)} at β = {amount(betas[0])}, and the gradient weight {amount(first_weight)}."
+        )
+    if at.margin < 0:
+        times = amount(last_weight / first_weight, 1)
+        return (
+            f"{side} rises {losses}, ever nearer to {amount(-at.margin)} for each unit of β, and the gradient weight "
+            f"from {amount(first_weight)} to {amount(last_weight)}: {times} times, the dearer the larger β."
         )
     peak = _PEAK / at.margin
     if peak >= betas[-1]:
@@ -162,11 +167,13 @@ def _case(at: Point, betas: tuple[float, ...], found: list[tuple[float, float]])
         turn = f"was greatest at β = {amount(peak, 2)}, before this table, and falls throughout"
     else:
         turn = f"grows up to β = {amount(peak, 2)} (βh = {amount(_PEAK)}) and falls beyond: the pair counts as learnt"
-    return f"With the right margin h = {amount(at.margin)} the loss falls {losses}; the gradient weight {turn}."
+    return f"{side} falls {losses}; the gradient weight {turn}."
 
 
 def _plot(betas: tuple[float, ...], points: dict[str, Point]) -> Plot:
-    low, high = (betas[0], betas[-1]) if len(betas) > 1 else (betas[0] / 10, betas[0] * 10)
+    low, high = betas[0], betas[-1]
+    if low == high:
+        low, high = low / 10, high * 10
     grid = np.geomspace(low, high, 81).tolist()
     curves = {name: [_at(at, b) for b in grid] for name, at in points.items()}
     marks = {name: [_at(at, b) for b in betas] for name, at in points.items()}

@@ -49,7 +49,7 @@ def dpo(*, policy: Pair, reference: Pair, beta: float = 0.1, logs: bool = False)
     }
     return Explanation(
         name="dpo",
-        title="DPO on one pair",
+        title=f"DPO on one pair, h = {amount(at.margin)}",
         given=given(policy, reference, logs=logs) | {"β": amount(beta, 6)},
         tables=(_steps(at, beta, found.loss, weight),),
         plots=(_plot(at, beta),),

@@ -88,7 +88,7 @@ def _pulls(shapes: list[Shape]) -> Table:
             found.here.loss,
             found.here.chosen,
             found.here.rejected,
-            f"{_VERBS[found.effect[0]]} w, {_VERBS[found.effect[1]]} l",
+            _arrows(found.effect) or "no pull",
         )
         for found in shapes
     )
@@ -96,7 +96,8 @@ def _pulls(shapes: list[Shape]) -> Table:
         title="At the point",
         columns=("objective", "loss", "∂ / ∂ ln π(w)", "∂ / ∂ ln π(l)", "descent"),
         rows=rows,
-        note="Derivatives by the policy’s log-probabilities; w is the chosen answer, l the rejected one.",
+        note="Derivatives by the policy’s log-probabilities; w is the chosen answer, l the rejected one. Descent: "
+        "which way a step against the derivatives moves them.",
     )
 
 
@@ -121,9 +122,12 @@ def _both_fall(found: Shape) -> str:
 
 
 def _far(found: Shape) -> str:
-    chosen, rejected = found.far_effect
-    parts = [f"{_VERBS[effect]} {name}" for effect, name in ((chosen, "w"), (rejected, "l")) if effect]
-    return ", ".join(parts) or "stops"
+    return _arrows(found.far_effect) or "stops"
+
+
+def _arrows(effect: tuple[int, int]) -> str:
+    """Which way the answers move; those that do not are not named."""
+    return " ".join(f"{name}{'↑' if way > 0 else '↓'}" for name, way in zip("wl", effect, strict=True) if way)
 
 
 def _single(at: Point, beta: float | None) -> list[tuple[str, float, float]]:

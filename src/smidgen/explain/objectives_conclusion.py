@@ -33,9 +33,9 @@ def _does(found: Shape) -> str:
     """What descent does to both, to stand behind one name or several."""
     chosen, rejected = found.effect
     if chosen == rejected:
-        return {1: "(both up)", 0: "(no pull at all)", -1: "(both down)"}[int(chosen)]
+        return {1: "(both up)", 0: "(no pull at all)", -1: "(both down)"}[chosen]
     arrows = {1: "up", 0: "unmoved", -1: "down"}
-    return f"(chosen {arrows[int(chosen)]}, rejected {arrows[int(rejected)]})"
+    return f"(chosen {arrows[chosen]}, rejected {arrows[rejected]})"
 
 
 def _falling(shapes: Sequence[Shape]) -> str:

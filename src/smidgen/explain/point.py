@@ -37,7 +37,7 @@ class Point:
     @property
     def swapped(self) -> Point:
         """The same with the label turned round: what was rejected is chosen."""
-        return Point(self.policy[::-1], self.reference[::-1])
+        return Point((self.policy[1], self.policy[0]), (self.reference[1], self.reference[0]))
 
     def moved(self, chosen: float, rejected: float) -> Point:
         """The reference with the policy at these log-ratios to it."""

@@ -211,6 +211,7 @@ def _plot(found: Movement) -> Plot:
             panel("RLHF", "probability", found.rlhf_steps, True),
             panel("DPO", "probability", found.dpo_steps, False),
         ),
+        same_scale=True,
     )
 
 

@@ -44,7 +44,7 @@ def ratings(
     """
     found = checked_groups(groups, answers, names, weights)
     given = {
-        name: joined([f"{a} {amount(r)}" for a, r in zip(found.answers, row, strict=True)])
+        name: ", ".join(f"{a}: {amount(r)}" for a, r in zip(found.answers, row, strict=True))
         + (f"; {share(float(weight))} of the people" if weights else "")
         for name, row, weight in zip(found.names, found.ratings.tolist(), found.weights, strict=True)
     }

@@ -80,19 +80,20 @@ def _maxmin_and_mean(found: Groups) -> str:
 def _pooled(found: Groups) -> str:
     if len(found.names) == 1:
         return ""
-    both = [_rule(found, POOLED[name]) for name in CONVENTIONS]
-    picked = [_picked(found, rule) for rule in both]
-    if both[0].problem:
-        return (
-            f"One Bradley–Terry model for everybody has no finite fit by strengths ({both[0].problem}); by logits it "
-            f"picks {picked[1]}{_loser(found, both[1])}."
-        )
-    if picked[0] == picked[1]:
-        return f"One Bradley–Terry model for everybody picks {picked[0]} by both readings{_loser(found, both[0])}."
+    by_strength, by_logit = (_rule(found, POOLED[name]) for name in CONVENTIONS)
+    if by_strength.picks == by_logit.picks and by_strength.picks:
+        both = f"{_picked(found, by_strength)} by both readings{_loser(found, by_strength)}"
+        return f"One Bradley–Terry model for everybody picks {both}."
     return (
-        f"One Bradley–Terry model for everybody depends on the reading: by strengths it picks {picked[0]}"
-        f"{_loser(found, both[0])}. By logits it picks {picked[1]}{_loser(found, both[1])}."
+        f"One Bradley–Terry model for everybody depends on the reading: by strengths it "
+        f"{_pooled_pick(found, by_strength)}. By logits it {_pooled_pick(found, by_logit)}."
     )
+
+
+def _pooled_pick(found: Groups, rule: Rule) -> str:
+    if rule.problem:
+        return f"has no finite fit ({rule.problem})"
+    return f"picks {_picked(found, rule)}{_loser(found, rule)}"
 
 
 def _mixing(found: Groups) -> str:
@@ -137,7 +138,7 @@ def _loser(found: Groups, rule: Rule) -> str:
     """Who loses by a rule's pick, as the end of a sentence; nothing where nobody does."""
     pick = rule.picks[0]
     groups = worst_off(found.ratings, pick)
-    if not groups:
+    if len(groups) == 0:
         return ""
     which = f" by {found.answers[pick]}" if len(rule.picks) > 1 else ""
     if len(groups) > 1:

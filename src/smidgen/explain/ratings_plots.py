@@ -24,7 +24,7 @@ def _ratings_plot(found: Groups) -> Plot:
     ]
     # Groups that rate an answer alike would hide each other: each stands a little above or below the line.
     n = len(found.names)
-    lifts = [0.0 if n == 1 else 0.36 * (number / (n - 1) - 0.5) for number in range(n)]
+    lifts = [0.0 if n == 1 else 0.56 * (number / (n - 1) - 0.5) for number in range(n)]
     dots = [
         Series(label=name, xs=tuple(row.tolist()), ys=tuple(y + lift for y in rows), style="dots")
         for name, row, lift in zip(found.names, found.ratings, lifts, strict=True)
@@ -38,7 +38,7 @@ def _ratings_plot(found: Groups) -> Plot:
         "furthest to the right; the mean looks at the tick.",
         panels=(
             Panel(
-                title="ratings", x_label="rating", series=(*spans, *dots, means, least), rows=found.answers
+                title="", x_label="rating", series=(*spans, *dots, means, least), rows=found.answers
             ),
         ),
         columns=1,
@@ -66,8 +66,9 @@ def _share_plots(found: Groups) -> tuple[Plot, ...]:
             name="shares",
             title="The pooled model’s strengths, by one group’s share of the people",
             caption=f"Ratings read as {'strengths' if convention == 'strength' else 'logits'}. The highest line is "
-            "the answer that one pooled Bradley–Terry model would pick; where lines cross at the top, its winner changes.",
+            "what one pooled Bradley–Terry model would pick; where lines cross at the top, the winner changes.",
             panels=tuple(panels),
             columns=min(4, len(panels)),
+            same_scale=True,
         ),
     )

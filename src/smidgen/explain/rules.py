@@ -46,6 +46,8 @@ def rules(ratings: Ratings, weights: Float[np.ndarray, " groups"], names: tuple[
     for convention, title in POOLED.items():
         wins, _ = mixture(CONVENTIONS[convention](ratings), weights)
         problem = why_no_fit(wins, names)
+        if problem and convention == "exponential":
+            problem += ", as far as double precision tells"  # a logit's probability is never exactly 0
         found.append(Rule(title, None, (), problem) if problem else _by_value(title, fit(wins)))
     return found
 
@@ -62,7 +64,8 @@ def best_mixture(ratings: Ratings) -> tuple[Float[np.ndarray, " answers"], float
     A linear programme, exact to rounding.
     """
     n_groups, n_answers = ratings.shape
-    least = np.c_[-ratings, np.ones(n_groups)]
+    largest = ratings.max() or 1.0  # so that no size of rating is too large for the solver
+    least = np.c_[-ratings / largest, np.ones(n_groups)]
     found = linprog(
         np.r_[np.zeros(n_answers), -1.0],
         A_ub=least,
@@ -71,7 +74,7 @@ def best_mixture(ratings: Ratings) -> tuple[Float[np.ndarray, " answers"], float
         b_eq=[1.0],
         bounds=[*[(0.0, 1.0)] * n_answers, (0.0, None)],
     )
-    return found.x[:-1], float(found.x[-1])
+    return found.x[:-1], float(found.x[-1]) * float(largest)
 
 
 def weights_with(weights: Float[np.ndarray, " groups"], group: int, share: float) -> Float[np.ndarray, " groups"]:

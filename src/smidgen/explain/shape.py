@@ -44,12 +44,12 @@ class Shape:
         return abs(self.both_fall) <= _FLAT
 
     @property
-    def effect(self) -> Pair:
+    def effect(self) -> tuple[int, int]:
         """What descent does to the chosen and to the rejected answer: 1 raises, 0 leaves, −1 lowers."""
         return _sign(-self.here.chosen, _FLAT), _sign(-self.here.rejected, _FLAT)
 
     @property
-    def far_effect(self) -> Pair:
+    def far_effect(self) -> tuple[int, int]:
         """The same where the rejected answer is all but gone; 0 and 0 where the objective has stopped."""
         return _sign(-self.far.chosen, _GONE), _sign(-self.far.rejected, _GONE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -19,6 +19,7 @@ Palette = Mapping[str, str]
 
 _WIDE, _NARROW = 1040, 350
 _MOST_TICKS = 8
+_STEPS = [1, 2, 5, 10]
 
 
 def plot_svg(plot: Plot, prefix: str) -> str:
@@ -48,18 +49,15 @@ def plot_png(plot: Plot, path: Path | str) -> Path:
 
 
 def _figure(plot: Plot, palette: Palette, *, narrow: bool) -> Figure:
-    columns = min(
-        plot.columns if not narrow else max(1, plot.columns // 2 if plot.columns > 2 else 1), len(plot.panels)
-    )
-    columns = min(columns, 2) if narrow else columns
+    columns = min((2 if plot.columns > 2 else 1) if narrow else plot.columns, len(plot.panels))
     rows = math.ceil(len(plot.panels) / columns)
     handles = _legend(plot, palette)
-    legend_columns = 1 if narrow else min(len(handles), 4)
+    legend_columns = _legend_columns(handles, _NARROW if narrow else _WIDE)
     legend_rows = math.ceil(len(handles) / legend_columns) if handles else 0
     height = rows * _panel_height(plot, columns, narrow=narrow) + 21 * legend_rows + (10 if handles else 0)
     figure = Figure(figsize=((_NARROW if narrow else _WIDE) / 72, height / 72), layout="constrained")
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1, wspace=0.05, hspace=0.05)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=plot.same_scale)
     small = columns > 2 or (narrow and columns > 1)
     colors = _colors(plot)
     for axes, panel in zip_longest(grid.flat, plot.panels):
@@ -75,9 +73,14 @@ def _figure(plot: Plot, palette: Palette, *, narrow: bool) -> Figure:
     return figure
 
 
+def _legend_columns(handles: Sequence[Line2D], width: int) -> int:
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    return max(1, min(len(handles), width // (48 + 7 * longest)))
+
+
 def _panel_height(plot: Plot, columns: int, *, narrow: bool) -> int:
     if plot.panels[0].rows:
-        return 80 + 44 * len(plot.panels[0].rows)
+        return 70 + 58 * len(plot.panels[0].rows)
     if columns > 2 or (narrow and columns > 1):
         return 165 if narrow else 205
     return 250 if narrow else 330
@@ -98,8 +101,8 @@ def _draw(axes: Axes, panel: Panel, colors: Mapping[str, str], palette: Palette,
     for level, name in panel.levels:
         axes.axhline(level, color=palette["muted"], linewidth=0.9, dashes=(1, 2))
         axes.annotate(
-            name, (0.012, level), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
-            ha="left", va="bottom", color=palette["muted"], fontsize=11,
+            name, (0.988, level), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
+            ha="right", va="bottom", color=palette["muted"], fontsize=11,
         )  # fmt: skip
     for place, name in panel.at:
         axes.axvline(place, color=palette["muted"], linewidth=0.9, dashes=(1, 2))
@@ -139,6 +142,7 @@ def _dress(axes: Axes, panel: Panel, palette: Palette, *, small: bool) -> None:
     axes.grid(axis="x" if panel.rows else "y", color=palette["rule"], linewidth=0.8)
     axes.set_axisbelow(True)
     axes.margins(x=0.04, y=0.1)
+    axes.tick_params(labelleft=True)
     axes.set_title(
         panel.title, loc="left", color=palette["ink"], fontsize=11.5 if small else 13, fontweight="bold", pad=8
     )
@@ -152,9 +156,9 @@ def _dress(axes: Axes, panel: Panel, palette: Palette, *, small: bool) -> None:
         axes.yaxis.set_major_formatter(FixedFormatter(list(panel.rows)))
         axes.tick_params(axis="y", colors=palette["ink"])
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(3 if small else 5))
+        axes.yaxis.set_major_locator(MaxNLocator(3 if small else 5, steps=_STEPS))
     if not panel.log_x:
-        axes.xaxis.set_major_locator(MaxNLocator(4 if small else 7))
+        axes.xaxis.set_major_locator(MaxNLocator(4 if small else 7, steps=_STEPS))
         return
     axes.set_xscale("log")
     places = sorted({x for series in panel.series if series.style == "dots" for x in series.xs})
