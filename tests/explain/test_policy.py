@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from smidgen.errors import UsageError
+from smidgen.explain.point import Point, pull
 from smidgen.explain.policy import policy
 from smidgen.explain.policy_gradient import Regularised, descent, velocity
 from smidgen.training.losses import dpo, orpo
@@ -41,7 +42,6 @@ def test_rlhf_gradient_equals_autograd() -> None:
 @pytest.mark.parametrize("loss", [partial(dpo, beta=2.0), orpo])
 def test_descent_follows_the_loss_through_the_softmax(loss: partial) -> None:
     gradient, step = descent(loss, LOG_REFERENCE)(LOG_POLICY), 1e-6
-    from smidgen.explain.point import Point, pull
 
     def value(logits: np.ndarray) -> float:
         logps = logits - np.log(np.exp(logits).sum())

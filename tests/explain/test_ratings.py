@@ -110,6 +110,13 @@ def test_the_winner_changes_where_it_says() -> None:
         assert wins.sum(1)[a] == pytest.approx(wins.sum(1)[b], abs=1e-7)
 
 
+def test_the_most_wins_are_the_greatest_strength_where_all_are_compared_equally_often() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        wins, _ = mixture(by_strength(generator.uniform(0.1, 5, (3, 5))), np.full(3, 1 / 3))
+        assert (np.argsort(wins.sum(1)) == np.argsort(fit(wins))).all()
+
+
 def test_two_groups_that_disagree_split_at_a_half() -> None:
     found = ratings(groups=((3.0, 1.0), (1.0, 3.0)), weights=(10, 1))
     assert found.data["groups"][0]["share"] == pytest.approx(10 / 11)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog
+from scipy.special import softmax
 
 from smidgen.explain.preferences import CONVENTIONS, Ratings, best, fit, mixture, why_no_fit
 
@@ -90,8 +91,10 @@ def shares_of_strength(
 
     Finite throughout where it is finite at the groups' own weights: between 0 and 1 every group has a say.
     """
-    strength = _strength(ratings, weights, group, convention)
-    return _GRID, np.stack([strength(share) for share in _GRID])
+    preferences = CONVENTIONS[convention](ratings)
+    shares = _GRID[::2]
+    logs = [fit(mixture(preferences, weights_with(weights, group, float(share)))[0]) for share in shares]
+    return shares, softmax(np.stack(logs), axis=1)
 
 
 def stretches(
@@ -101,35 +104,32 @@ def stretches(
 
     Found on a grid of hundredths and then by halving; what happens within a hundredth twice is not seen.
     """
-    strength = _strength(ratings, weights, group, convention)
-    winners = [best(strength(share)) for share in _GRID]
+    preferences = CONVENTIONS[convention](ratings)
+
+    def winners_at(share: float) -> tuple[int, ...]:
+        return _winners(*mixture(preferences, weights_with(weights, group, share)))
+
+    winners = [winners_at(float(share)) for share in _GRID]
     found, low = [], 0.0
     for i in range(1, len(_GRID)):
         if winners[i] != winners[i - 1]:
-            turn = _turn(strength, winners[i - 1], float(_GRID[i - 1]), float(_GRID[i]))
+            turn = _turn(winners_at, winners[i - 1], float(_GRID[i - 1]), float(_GRID[i]))
             found.append(Stretch(low, turn, winners[i - 1]))
             low = turn
     # A winner only at a point of the grid is a tie at a crossing, not a stretch.
-    found = [one for one in (*found, Stretch(low, 1.0, winners[-1])) if one.high - one.low > 1e-6]
-    return tuple(found)
+    return tuple(one for one in (*found, Stretch(low, 1.0, winners[-1])) if one.high - one.low > 1e-6)
 
 
-def _strength(
-    ratings: Ratings, weights: Float[np.ndarray, " groups"], group: int, convention: str
-) -> Callable[[float], Float[np.ndarray, " answers"]]:
-    preferences = CONVENTIONS[convention](ratings)
-
-    def strength(share: float) -> Float[np.ndarray, " answers"]:
-        logs = fit(mixture(preferences, weights_with(weights, group, share))[0])
-        return np.exp(logs) / np.exp(logs).sum()
-
-    return strength
+def _winners(wins: Float[np.ndarray, "answers answers"], n: Float[np.ndarray, "answers answers"]) -> tuple[int, ...]:
+    """Who has the greatest strength; where all answers are compared equally often, who has the most wins."""
+    counts = n[~np.eye(len(n), dtype=bool)]
+    return best(wins.sum(1)) if np.ptp(counts) < 1e-12 else best(fit(wins))
 
 
-def _turn(strength: Callable[[float], np.ndarray], winners: tuple[int, ...], low: float, high: float) -> float:
+def _turn(winners_at: Callable[[float], tuple[int, ...]], winners: tuple[int, ...], low: float, high: float) -> float:
     while high - low > 1e-9:
         middle = (low + high) / 2
-        low, high = (middle, high) if best(strength(middle)) == winners else (low, middle)
+        low, high = (middle, high) if winners_at(middle) == winners else (low, middle)
     return (low + high) / 2
 
 

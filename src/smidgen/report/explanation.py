@@ -47,7 +47,8 @@ def render(found: Sequence[Explanation], *, title: str = "") -> str:
     ]
     title = found[0].title if len(found) == 1 else title or "Preferences, losses and policies on given numbers"
     run_id = content_hash([as_data(found), title])
-    return render_page("explanation.html.j2", {"cell": _cell}, sections=sections, title=title, run_id=run_id)
+    filters = {"cell": _cell, "unbroken": _unbroken}
+    return render_page("explanation.html.j2", filters, sections=sections, title=title, run_id=run_id)
 
 
 def _number_columns(table: Table) -> list[bool]:
@@ -57,3 +58,8 @@ def _number_columns(table: Table) -> list[bool]:
 
 def _cell(value: Cell, digits: int) -> str:
     return value if isinstance(value, str) else cell(value, digits)
+
+
+def _unbroken(text: str) -> str:
+    """A sentence whose equations and percentages stay on one line."""
+    return text.replace(" = ", "\u00a0=\u00a0").replace(" %", "\u00a0%")

@@ -19,7 +19,7 @@ Palette = Mapping[str, str]
 
 _WIDE, _NARROW = 1040, 350
 _MOST_TICKS = 8
-_STEPS = [1, 2, 5, 10]
+_STEPS = [1, 2, 2.5, 5, 10]
 
 
 def plot_svg(plot: Plot, prefix: str) -> str:
