@@ -81,27 +81,7 @@ def policy(
     check_beta(beta)
     rate = learning_rate or 1 / max(beta, abs(rewards[0] - rewards[1]))
     _check(rewards, rest_reward, steps, rate)
-    at = point(policy, reference)
-    log_policy, log_reference = _with_rest(policy, reference)
-    r_rest = rest_reward
-    if r_rest is None:
-        r_rest = (reference[0] * rewards[0] + reference[1] * rewards[1]) / sum(reference)
-    r = np.array([*rewards, r_rest])[: len(log_policy)]
-    objective = Regularised(r, log_reference, beta)
-    by_dpo = descent(partial(dpo_loss, beta=beta), log_reference)
-    rlhf_steps = walk(log_policy, objective.gradient, steps=steps, learning_rate=rate)
-    dpo_steps = walk(log_policy, by_dpo, steps=steps, learning_rate=rate)
-    found = Movement(
-        answers=ANSWERS[: len(r)],
-        objective=objective,
-        log_policy=log_policy,
-        optimum=np.exp(best_policy(log_reference[None], r[None], beta=beta)[0]),
-        rlhf=velocity(log_policy, objective.gradient(log_policy)),
-        dpo=velocity(log_policy, by_dpo(log_policy)),
-        rlhf_steps=np.exp(rlhf_steps),
-        dpo_steps=np.exp(dpo_steps),
-        weights=(_weight(at.margin, beta), _weight(_margin(dpo_steps[-1], log_reference), beta)),
-    )
+    found = _movement(policy, reference, (*rewards, rest_reward), beta, steps=steps, rate=rate)
     return Explanation(
         name="policy",
         title="Where RLHF and DPO take the policy",
@@ -111,6 +91,32 @@ def policy(
         plots=(_plot(found),),
         conclusion=conclusion(found),
         data=_data(found),
+    )
+
+
+def _movement(
+    policy: Pair, reference: Pair, rewards: tuple[float, float, float | None], beta: float, *, steps: int, rate: float
+) -> Movement:
+    margin = point(policy, reference).margin
+    log_policy, log_reference = _with_rest(policy, reference)
+    chosen, rejected, rest = rewards
+    if rest is None:
+        rest = (reference[0] * chosen + reference[1] * rejected) / sum(reference)
+    r = np.array([chosen, rejected, rest])[: len(log_policy)]
+    objective = Regularised(r, log_reference, beta)
+    by_dpo = descent(partial(dpo_loss, beta=beta), log_reference)
+    rlhf_steps = walk(log_policy, objective.gradient, steps=steps, learning_rate=rate)
+    dpo_steps = walk(log_policy, by_dpo, steps=steps, learning_rate=rate)
+    return Movement(
+        answers=ANSWERS[: len(r)],
+        objective=objective,
+        log_policy=log_policy,
+        optimum=np.exp(best_policy(log_reference[None], r[None], beta=beta)[0]),
+        rlhf=velocity(log_policy, objective.gradient(log_policy)),
+        dpo=velocity(log_policy, by_dpo(log_policy)),
+        rlhf_steps=np.exp(rlhf_steps),
+        dpo_steps=np.exp(dpo_steps),
+        weights=(_weight(margin, beta), _weight(_margin(dpo_steps[-1], log_reference), beta)),
     )
 
 
@@ -157,9 +163,7 @@ def _tables(found: Movement, rest_reward: float | None) -> tuple[Table, ...]:
     moves = tuple((name, *(float(column[i]) for column in ends)) for i, name in enumerate(found.answers))
     n_steps = len(found.rlhf_steps) - 1
     note = "All other answers are taken together" + (
-        ", with the reference’s mean reward of the two, so that they neither gain nor lose by it."
-        if rest_reward is None
-        else "."
+        ", with the reference’s mean reward of the two." if rest_reward is None else "."
     )
     return (
         Table(

@@ -73,7 +73,10 @@ def _tables(found: Groups) -> tuple[Table, ...]:
             wins, n = mixture(tables, found.weights)
             with np.errstate(invalid="ignore"):
                 rows.append(row("all of them, mixed", wins / n))
-        notes = ["0 and 1 are exact."] if convention == "strength" and (found.ratings == 0).any() else []
+        notes = []
+        if any(cell in (0.0, 1.0) for row in rows for cell in row[1:]):
+            exact = "are exact" if convention == "strength" else "are what double precision rounds to them"
+            notes.append(f"0 and 1 {exact}.")
         notes += ["–: 0 against 0 is undefined."] if any(cell is None for row in rows for cell in row) else []
         title = f"P(i ≻ j), {_FORMULAS[convention]}"
         return Table(title=title, columns=("", *titles), rows=tuple(rows), digits=4, note=" ".join(notes))
