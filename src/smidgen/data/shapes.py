@@ -138,7 +138,8 @@ def _is_led_by_system(value: Any) -> bool:
 def _instruction(columns: Mapping[str, Any]) -> tuple[Any, set[str]]:
     """Alpaca's prompt: the instruction, its input on the next line, and earlier rounds before both."""
     parts = [columns["instruction"], columns.get("input")]
-    text = "\n".join(part for part in parts if part) if all(isinstance(p, str | None) for p in parts) else parts[0]
+    joined = "\n".join(part for part in parts if part) if all(isinstance(p, str | None) for p in parts) else ""
+    text = joined or parts[0]
     used = {"instruction", *({"input"} & columns.keys())}
     if not (rounds := columns.get(HISTORY)):
         return text, used | ({HISTORY} & columns.keys())
