@@ -171,11 +171,9 @@ def test_what_no_file_may_hold_is_left_out_and_named(spec: str, bad: PreferenceP
 def test_a_line_too_long_to_be_read_back_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "MAX_FIELD_CHARACTERS", 1000)
     long = plain_pair(2, "Hi", "ä" * 600, "No.")
-    assert [row.reason for row in export_pairs([SEVERAL, long], "trl", name="m", origin=ORIGIN).left_out] == [
-        "huge_field"
-    ]
+    left_out = export_pairs([SEVERAL, long], "trl", name="m", origin=ORIGIN).left_out
+    assert [row.reason for row in left_out] == ["huge_field"]
     assert not export_pairs([SEVERAL, long], "huggingface", name="m", origin=ORIGIN).left_out
-    assert checks.MAX_FIELD_CHARACTERS > 1000
 
 
 def test_no_pairs_are_refused() -> None:

@@ -89,7 +89,8 @@ def test_trl_trains_on_the_file_and_begins_with_our_loss(
     spec: str, template: str, policy: LanguageModel, tmp_path: Path
 ) -> None:
     import datasets
-    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
 
     policy.tokenizer.chat_template = CHAT
     pairs = [*list(prepare_pairs(DEMO / "pairs.jsonl").pairs[:6]), *(conversations() if template != "hh" else [])]

@@ -100,14 +100,21 @@ def _row(pair: PreferencePair, layout: Layout) -> Row:
         if (again.prompt, again.chosen, again.rejected) != (pair.prompt, pair.chosen, pair.rejected):
             raise BadRow("not_expressible", f"it would read back as {excerpt(again.prompt_text)}")
     # A line is read back only up to this length, in bytes.
-    if not layout.path.endswith(".parquet") and len(_line(row | dict(pair.meta))) >= MAX_FIELD_CHARACTERS:
+    if (
+        not layout.path.endswith(".parquet")
+        and len(_line(row | _beside(pair) | dict(pair.meta))) >= MAX_FIELD_CHARACTERS
+    ):
         raise BadRow("huge_field", f"as a line it has {MAX_FIELD_CHARACTERS:,} bytes or more")
     return row
 
 
 def _complete(pair: PreferencePair, row: Row, meta: MetaColumns, i: int) -> Row:
-    own = {"idx": pair.idx, **row, "source": pair.source, "source_row": pair.source_row}
-    return own | {name: values[i] for name, values in meta.values.items()}
+    further = {name: values[i] for name, values in meta.values.items()}
+    return {"idx": pair.idx} | row | _beside(pair) | further
+
+
+def _beside(pair: PreferencePair) -> Row:
+    return {"idx": pair.idx, "source": pair.source, "source_row": pair.source_row}
 
 
 def _table(rows: list[Row]) -> pa.Table:
