@@ -81,7 +81,7 @@ def minimize(
         near = get_close_matches(unknown[0], frozen | of_command, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(f"unknown setting {unknown[0]!r}; `smidgen settings schema minimize` lists them.{hint}")
-    own = {"workers": 0} | {name: value for name, value in settings.items() if name in of_command}
+    own: dict[str, Any] = {"workers": 0} | {name: value for name, value in settings.items() if name in of_command}
     for name in ("harmful", "harmless", "confirm_harmful", "confirm_harmless"):
         own[name] = None if own.get(name) is None else Path(own[name])
     outcome = command(

@@ -49,7 +49,7 @@ def push_files(files: Mapping[str, bytes], name: str, token: str, *, public: boo
         public: Whether everybody may read it.
 
     Raises:
-        UsageError: The repository holds something.
+        UsageError: The repository holds something, or is public where that was not asked for.
         SmidgenError: The hub refused, or cannot be reached.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -57,21 +57,26 @@ def push_files(files: Mapping[str, bytes], name: str, token: str, *, public: boo
     api = HfApi(token=token)
     try:
         url = api.create_repo(name, repo_type="dataset", private=not public, exist_ok=True)
-        held = set(api.list_repo_files(name, repo_type="dataset")) - _OWN_FILES
-        if not held:
+        there = api.dataset_info(name)
+        held = sorted({file.rfilename for file in there.siblings or ()} - _OWN_FILES)
+        is_open = not there.private and not public
+        if not held and not is_open:
             operations = [CommitOperationAdd(path, content) for path, content in files.items()]
-            api.create_commit(
-                name, operations, commit_message="Preference pairs, written by Smidgen", repo_type="dataset"
-            )
+            api.create_commit(name, operations, commit_message="Preference pairs from Smidgen", repo_type="dataset")
     except Exception as error:  # the client raises errors of many libraries, down to the network's
-        said = str(error).replace(token, "***").strip().partition("\n")[0]
+        said = str(error).replace(token, "***").strip().partition("\n")[0].rstrip(".")
         raise SmidgenError(
             f"expected the hub to take dataset {name}, got {type(error).__name__}: {said}. The folder is written; run "
             "the same command again once the hub can be reached and the token may write there."
         ) from None
     if held:
         raise UsageError(
-            f"expected a new or empty dataset at {name}, got one that holds {', '.join(sorted(held)[:3])}; nothing "
-            "there was changed. Give another name."
+            f"expected a new or empty dataset at {name}, got one that holds {', '.join(held[:3])}; nothing there was "
+            "changed. Give another name."
+        )
+    if is_open:
+        raise UsageError(
+            f"expected a private dataset at {name}, got a public one; nothing there was changed. Give --public, or "
+            "another name."
         )
     return str(url)
