@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,20 @@ def test_every_format_is_in_the_schema(run: Run) -> None:
     found = json.loads(run("settings", "schema", "format")[1])
     assert set(found) == set(export_format.names())
     assert all(setting["description"] for schema in found.values() for setting in schema["properties"].values())
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "interoperate.md").read_text(encoding="utf-8")
+
+
+def test_the_page_says_what_is_so(run: Run) -> None:
+    finished_run(Path("runs/mine"))
+    commands = [line.split()[1:] for line in PAGE.splitlines() if line.startswith("smidgen ")]
+    assert len(commands) == 2
+    assert [run(*command)[0] for command in commands] == [0, 0]
+    rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
+    specs = [(found[0], row[2]) for row in rows if (found := re.findall(r"`([a-z_]+(?::\S+)?)`", row[1]))]
+    assert len(specs) == 7
+    for i, (spec, files) in enumerate(specs):
+        assert run("export", "pairs.jsonl", "--format", spec, "--out", f"table/{i}")[0] == 0
+        written = contents(Path(f"table/{i}")).keys() - {"README.md", "run.json", "settings.yaml"}
+        assert written == set(re.findall(r"`([^`]+)`", files)) or files.strip() == "the same"

@@ -116,6 +116,11 @@ def test_texts_come_back(spec: str, pairs: list[PreferencePair], tmp_path_factor
     assert not left_out
 
 
+def test_every_format_is_under_the_laws() -> None:
+    named = {spec.partition(":")[0] for spec in (*ANY_TURNS, *ALTERNATING)}
+    assert named == set(export_format.names()), "a new format belongs to one of the lists at the top of this file"
+
+
 @pytest.mark.parametrize("spec", export_format.names())
 def test_equal_pairs_are_equal_files(spec: str) -> None:
     pairs = [plain_pair(i, f"q{i}", "a", "b", meta={"n": i}) for i in range(3)]

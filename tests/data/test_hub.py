@@ -52,7 +52,13 @@ def hub(status: int, files: list[str], *, private: bool = True) -> Iterator[tupl
             sent = json.loads(body) if body.startswith(b"{") and b"\n" not in body.strip() else {}
             asked.append((self.command, self.path, sent))
             siblings = [{"rfilename": path} for path in files]
-            info = {"id": "me/pairs", "private": private, "siblings": siblings, "tags": [], "url": "http://127.0.0.1/a"}
+            info = {
+                "id": "me/pairs",
+                "private": private,
+                "siblings": siblings,
+                "tags": [],
+                "url": "http://127.0.0.1/datasets/me/pairs",
+            }
             found = info if status == 200 else {"error": "not yours"}
             content = json.dumps(found).encode()
             self.send_response(status)
