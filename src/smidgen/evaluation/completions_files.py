@@ -118,8 +118,8 @@ def _json_rows(completions: Completions) -> Iterator[dict[str, Any]]:
 def _from_records(path: Path, model: str | None) -> Completions:
     rows: list[dict[str, Any]] = []
     for line, row in read_records(path, columns=_COLUMNS):
-        problem = f"{row.reason}: {row.detail}" if isinstance(row, BadRow) else _problem(row, rows)
-        if problem:
+        if isinstance(row, BadRow) or (problem := _problem(row, rows)):
+            problem = f"{row.reason}: {row.detail}" if isinstance(row, BadRow) else problem
             raise InvalidData(
                 f"{path}, line {line}: expected a row with {', '.join(_COLUMNS)} (a list of texts), got {problem}. "
                 "Correct that line, or write the file anew."
