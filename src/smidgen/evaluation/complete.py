@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,7 +12,7 @@ from smidgen.data.templates import Template
 from smidgen.data.tokens import encode_prompts
 from smidgen.errors import UsageError
 from smidgen.evaluation.completions import Completed, Completions
-from smidgen.models.generate import generate, sample
+from smidgen.models.generate import check_sampling, generate, sample
 from smidgen.models.load import LanguageModel
 from smidgen.pairs import Message, Scalar
 
@@ -42,11 +43,11 @@ class Drawing:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.max_new_tokens < 1:
-            raise UsageError(
-                f"expected at least 1 completion of at least 1 token, got {self.n} of {self.max_new_tokens}; 3 of 64 "
-                "are usual."
-            )
+        if not 0 <= self.temperature < math.inf:
+            raise UsageError(f"expected a temperature of 0 or above, got {self.temperature}; 0 decodes greedily.")
+        check_sampling(self.n, self.temperature or 1.0, self.top_p, self.top_k)
+        if self.max_new_tokens < 1:
+            raise UsageError(f"expected max_new_tokens of at least 1, got {self.max_new_tokens}; 64 is usual.")
         if self.temperature == 0 and self.n > 1:
             raise UsageError(
                 f"expected one completion a prompt at temperature 0, where all are equal, got {self.n}. Ask for 1, or "

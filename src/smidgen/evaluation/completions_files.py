@@ -118,8 +118,7 @@ def _json_rows(completions: Completions) -> Iterator[dict[str, Any]]:
 def _from_records(path: Path, model: str | None) -> Completions:
     rows: list[dict[str, Any]] = []
     for line, row in read_records(path, columns=_COLUMNS):
-        if isinstance(row, BadRow) or (problem := _problem(row, rows)):
-            problem = f"{row.reason}: {row.detail}" if isinstance(row, BadRow) else problem
+        if problem := _problem(row, rows):
             raise InvalidData(
                 f"{path}, line {line}: expected a row with {', '.join(_COLUMNS)} (a list of texts), got {problem}. "
                 "Correct that line, or write the file anew."
@@ -135,6 +134,8 @@ def _from_records(path: Path, model: str | None) -> Completions:
 
 def _problem(row: Any, before: Sequence[dict[str, Any]]) -> str:
     """What is wrong with a row after those before it; empty where nothing is."""
+    if isinstance(row, BadRow):
+        return f"{row.reason}: {row.detail}"
     if not isinstance(row, dict):
         return f"{type(row).__name__}"
     for name in _COLUMNS:
