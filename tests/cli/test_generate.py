@@ -157,19 +157,19 @@ def test_every_finished_part_is_written_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_and_called_again_is_never_killed(run: Run, tmp_path: Path) -> None:
-    Path("many.json").write_text(json.dumps([f"Name tree {i}." for i in range(60)]))
+    Path("many.json").write_text(json.dumps([f"Name tree {i}." for i in range(30)]))
 
     def command(out: str) -> list[str]:
         flags = ("--model", "tiny", "--prompts", "many.json", "--batch-size", "3", "--max-new-tokens", "40")
         return [sys.executable, "-m", "smidgen", "generate", *flags, "--out", out]
 
     assert subprocess.run(command("whole"), capture_output=True).returncode == 0
-    for n_parts in (3, 20, 40):
-        process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
-        while len(list(Path("killed").glob("parts/*.json"))) < n_parts and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
+    while len(list(Path("killed").glob("parts/*.json"))) < 5 and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(Path("killed").glob("output_*"))
     assert subprocess.run(command("killed"), capture_output=True).returncode == 0
     for path in (*Path("whole").glob("output_*"), Path("whole/generation.json")):
         assert path.read_bytes() == (Path("killed") / path.name).read_bytes(), path
@@ -210,7 +210,8 @@ def test_a_spent_budget_is_no_result(run: Run) -> None:
         code, _, said = run(*asked(server, "--budget", 130, "--concurrency", 1))
         assert code == 1 and "the budget is spent" in said
         code, said, _ = run(*asked(server, "--budget", "20k"))
-        assert code == 0 and set(server.times_billed().values()) == {1}
+        # Three letters of two different prompts.
+        assert code == 0 and len(server.bills) == 6
 
 
 def test_a_dry_run_tells_what_an_endpoint_will_cost(run: Run) -> None:
