@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -15,8 +17,8 @@ _PUBLISHED = [
 
 
 @pytest.mark.parametrize(("level", "alpha"), [("nominal", 0.743), ("ordinal", 0.815)])
-def test_alpha_is_krippendorffs_own_example(level: str, alpha: float) -> None:
-    found = krippendorff([dict(enumerate(row)) for row in _PUBLISHED], level=level)  # pyright: ignore[reportArgumentType]
+def test_alpha_is_krippendorffs_own_example(level: Literal["nominal", "ordinal"], alpha: float) -> None:
+    found = krippendorff([dict(enumerate(row)) for row in _PUBLISHED], level=level)
 
     assert found is not None
     assert found.alpha == pytest.approx(alpha, abs=5e-4)
@@ -36,8 +38,8 @@ def test_reversing_every_verdict_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     raters = [{(i, "A"): float(v) for i, v in enumerate(rng.choice([0, 0.5, 1], 40))} for _ in range(3)]
     mirrored = [{item: 1.0 - value for item, value in mine.items()} for mine in raters]
-    for level in ("nominal", "ordinal"):
-        assert krippendorff(raters, level=level) == krippendorff(mirrored, level=level)
+    assert krippendorff(raters) == krippendorff(mirrored)
+    assert krippendorff(raters, level="ordinal") == krippendorff(mirrored, level="ordinal")
 
 
 def test_complete_agreement_on_few_items_is_no_certainty() -> None:
@@ -67,10 +69,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say_although_letters_hang_tog
     clustered = naive = 0
     for _ in range(80):
         raters = _raters(rng, 16, 3)
-        found = krippendorff(raters, cluster_of=lambda item: item[0])  # pyright: ignore[reportIndexIssue]
+        found = krippendorff(raters, cluster_of=lambda item: item[0])
         apart = krippendorff(raters)
         assert found and apart and found.low is not None and apart.low is not None
         clustered += found.low <= 0.6 <= (found.high or 0)
         naive += apart.low <= 0.6 <= (apart.high or 0)
-    assert 0.92 <= clustered / 80
+    assert clustered / 80 >= 0.92
     assert naive <= clustered

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import evalica
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy.special import stdtrit
 
-Item = Hashable
+Item = TypeVar("Item", bound=Hashable)
 _MOST_GROUPS = 200
 
 
@@ -73,7 +74,7 @@ def krippendorff(
     True
     """
     table = _table(ratings)
-    if table.empty or table.stack().nunique() < 2:
+    if table.empty or len(np.unique(_given(table))) < 2:
         return None
     found = evalica.alpha(table, level)
     clusters = [item if cluster_of is None else cluster_of(item) for item in table.columns]
@@ -97,6 +98,11 @@ def _table(ratings: Sequence[Mapping[Item, float | None]]) -> pd.DataFrame:
     columns = pd.Index(np.fromiter(items, object, len(items)), tupleize_cols=False)
     table = pd.DataFrame(np.array(values, np.float64).reshape(len(ratings), len(items)), columns=columns)
     return table.loc[:, (table.notna().sum(axis=0) > 1).to_numpy()]
+
+
+def _given(table: pd.DataFrame) -> Float[np.ndarray, " ratings"]:
+    values = table.to_numpy()
+    return values[~np.isnan(values)]
 
 
 def _interval(
@@ -123,7 +129,7 @@ def _interval(
 
 def _expected(table: pd.DataFrame, level: Literal["nominal", "ordinal"]) -> float:
     """Mean distance of two ratings drawn from all, in units of the largest; above 0 where ratings differ."""
-    values, codes = np.unique(table.to_numpy()[table.notna().to_numpy()], return_inverse=True)
+    values, codes = np.unique(_given(table), return_inverse=True)
     counts = np.bincount(codes, minlength=len(values)).astype(float)
     if level == "nominal":
         distance = 1.0 - np.eye(len(values))
