@@ -41,7 +41,6 @@ class TeacherFlags:
     teacher: Annotated[
         str | None,
         Parameter(
-            name=("--teacher", "--judge"),
             group=_MAIN,
             metavar="URL|local",
             help="An OpenAI-compatible endpoint, or `local` for a model in this process. "
