@@ -23,7 +23,16 @@ from smidgen.evaluation.completions_files import (
 from smidgen.evaluation.completions_text import from_text, to_text
 
 LOOKS_LIKE_A_HEADING = [
-    *("COMPLETION 2-B", "PROMPT 3", "SUMMARY 1", "POST 2", "**COMPLETION 1-A:**", "# PROMPT 1 #", "POEM 1-A: no"),
+    *(
+        "COMPLETION 2-B",
+        "PROMPT 3",
+        "SUMMARY 1",
+        "POST 2",
+        "**COMPLETION 1-A:**",
+        "# PROMPT 1 #",
+        "POEM 1-A: no",
+        "PROMPT " + "9" * 5000,
+    ),
     *("\\PROMPT 3", "\\\\COMPLETION 1-A", "\\", "\\ \\", "\\begin", "PROMPT 1\r", "", " ", "---", "\x0c", "\ufeff"),
 ]
 line = st.one_of(st.text(alphabet=" \\\t\r#-*a:1A", max_size=5), st.sampled_from(LOOKS_LIKE_A_HEADING))
