@@ -9,7 +9,8 @@ import pytest
 
 from smidgen.report.artefacts import read_run
 from smidgen.report.contents import distributions
-from smidgen.report.figures import comparators, distributions_svg, frontier_png, frontier_svg, selector_roles
+from smidgen.report.contents_figure import distributions_svg
+from smidgen.report.figures import comparators, frontier_png, frontier_svg, selector_roles
 from smidgen.report.frontier import frontier
 
 
