@@ -39,18 +39,20 @@ class _Layout:
     Attributes:
         size: Width and height of the figure, points.
         is_row: Panels side by side; otherwise one below the other.
-        is_tight: Too narrow for long names on lines and for many sizes on the axis.
+        is_tight: Too narrow for long names on lines.
+        most_sizes: That the axis names.
     """
 
     size: tuple[float, float]
     is_row: bool
     is_tight: bool
+    most_sizes: int
 
 
-_WIDE = _Layout((1040, 430), is_row=True, is_tight=False)
-_NARROW = _Layout((350, 640), is_row=False, is_tight=True)
+_WIDE = _Layout((1040, 430), is_row=True, is_tight=False, most_sizes=9)
+_NARROW = _Layout((350, 640), is_row=False, is_tight=True, most_sizes=6)
 # Shrunk to the text's width on paper, where its letters are then a little smaller than the text's.
-_PRINT = _Layout((720, 330), is_row=True, is_tight=True)
+_PRINT = _Layout((720, 330), is_row=True, is_tight=True, most_sizes=9)
 
 
 def frontier_svg(found: Frontier) -> str:
@@ -83,7 +85,7 @@ def frontier_print(found: Frontier) -> str:
     """The frontier with its legend as an SVG document for paper: letters as outlines, colours as they are."""
     with drawing("frontier-print", outlines=True):
         figure = _frontier_figure(found, LIGHT, _PRINT)
-        _add_legend(figure, found, columns=4)
+        _add_legend(figure, found, columns=_fitting_columns(found, _PRINT.size[0]))
         return print_svg(figure)
 
 
@@ -106,6 +108,10 @@ def comparators(found: Frontier) -> dict[str, tuple[str, str, float]]:
     }
 
 
+def _short(name: str, most: int = 48) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def _selector(series: str) -> str:
     return series.removesuffix(", refined")
 
@@ -125,7 +131,7 @@ def _frontier_figure(found: Frontier, palette: Mapping[str, str], layout: _Layou
         axes.set_xlim(min(sizes) / 1.45, found.full_size * (1.6 if tight else 1.35))
         axes.set_ylim(low, high)
         axes.grid(axis="y", color=palette["rule"], linewidth=0.8)
-        ticks = _thinned(sorted(sizes), found.full_size, (6 if tight else 9))
+        ticks = _thinned(sorted(sizes), found.full_size, layout.most_sizes)
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_major_formatter(FixedFormatter([f"{size:,}" for size in ticks]))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -275,9 +281,20 @@ def _add_legend(figure: Figure, found: Frontier, *, columns: int) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, labelcolor=LIGHT["ink"])
 
 
+def _fitting_columns(found: Frontier, width: float) -> int:
+    """Most legend columns that a width in points has room for; a column is as wide as its longest label."""
+    lengths = [len(str(handle.get_label())) for handle in _legend_handles(found)]
+    for columns in (4, 3, 2):
+        rows = math.ceil(len(lengths) / columns)
+        longest = [max(lengths[i : i + rows]) for i in range(0, len(lengths), rows)]
+        if 7 * sum(longest) + 52 * len(longest) < width:
+            return columns
+    return 1
+
+
 def _legend_handles(found: Frontier) -> list[Line2D]:
     handles = [
-        Line2D([], [], color=LIGHT[role], marker="o", markersize=5, linewidth=1.2, label=selector)
+        Line2D([], [], color=LIGHT[role], marker="o", markersize=5, linewidth=1.2, label=_short(selector))
         for selector, role in selector_roles(found).items()
     ]
     if any(tested.passed for tested in found.tested):
