@@ -10,8 +10,9 @@ import pytest
 from smidgen.report.artefacts import read_run
 from smidgen.report.contents import distributions
 from smidgen.report.contents_figure import distributions_svg
-from smidgen.report.figures import comparators, frontier_png, frontier_svg, selector_roles
+from smidgen.report.figures import frontier_png, frontier_svg
 from smidgen.report.frontier import frontier
+from smidgen.report.frontier_marks import comparators, selector_roles
 
 
 @pytest.fixture

@@ -9,27 +9,17 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from smidgen.evaluation.statistics import Interval
 from smidgen.report.artefacts import read_run
-from smidgen.report.frontier import ARM_NAMES, Frontier, frontier, frontier_text
-from smidgen.report.svg import LIGHT, SERIES, STAND_INS, drawing, inline_svg, print_svg, write_png
+from smidgen.report.frontier import Frontier, frontier, frontier_text
+from smidgen.report.frontier_marks import comparators, fitting_columns, legend_handles, selector_of, selector_roles
+from smidgen.report.svg import LIGHT, STAND_INS, drawing, inline_svg, print_svg, write_png
 from smidgen.report.verdict import number
 
-__all__ = ["comparators", "frontier_png", "frontier_print", "frontier_svg", "frontier_text", "selector_roles"]
-
-# Drawn beside the tested sizes: marker, colour role, and how far to the side, in points.
-_COMPARATORS = {
-    "random": ("v", "series-6", 12.0),
-    "random_in_pool": ("^", "series-2", 21.0),
-    "sft_on_chosen": ("s", "series-8", 30.0),
-    "best": ("D", "accent", 0.0),
-    "full_clean": ("P", "series-7", -11.0),
-    "full": ("o", "ink", 0.0),
-}
+__all__ = ["frontier_label", "frontier_png", "frontier_print", "frontier_svg", "frontier_text", "plain_axes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +75,8 @@ def frontier_print(found: Frontier) -> str:
     """The frontier with its legend as an SVG document for paper: letters as outlines, colours as they are."""
     with drawing("frontier-print", outlines=True):
         figure = _frontier_figure(found, LIGHT, _PRINT)
-        _add_legend(figure, found, columns=_fitting_columns(found, _PRINT.size[0]))
+        _add_legend(figure, found, columns=fitting_columns(found, _PRINT.size[0]))
         return print_svg(figure)
-
-
-def selector_roles(found: Frontier) -> dict[str, str]:
-    """Each selector's colour role; a refined subset keeps its selector's. Beyond eight selectors colours repeat."""
-    selectors = list(dict.fromkeys(_selector(series) for series in found.series))
-    return {selector: SERIES[i % len(SERIES)] for i, selector in enumerate(selectors)}
-
-
-def comparators(found: Frontier) -> dict[str, tuple[str, str, float]]:
-    """The arms that the figure draws beside the tested sizes: marker, colour role, points to the side."""
-    # The best subset may be one of the tested sizes, which is drawn already.
-    tested = {tested.budget for tested in found.tested}
-    # A baseline that also raced keeps the colour it has among the selectors.
-    roles = selector_roles(found)
-    return {
-        arm: (marker, roles.get(arm, role), aside)
-        for arm, (marker, role, aside) in _COMPARATORS.items()
-        if arm in found.arms and found.arms[arm][0] and not (arm == "best" and found.arms[arm][0] in tested)
-    }
-
-
-def _short(name: str, most: int = 48) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
-def _selector(series: str) -> str:
-    return series.removesuffix(", refined")
 
 
 def _frontier_figure(found: Frontier, palette: Mapping[str, str], layout: _Layout) -> Figure:
@@ -153,10 +116,10 @@ def _frontier_figure(found: Frontier, palette: Mapping[str, str], layout: _Layou
 def _draw_search(axes: Axes, found: Frontier, palette: Mapping[str, str]) -> None:
     roles = selector_roles(found)
     for series in found.series:
-        color = palette[roles[_selector(series)]]
+        color = palette[roles[selector_of(series)]]
         points = [point for point in found.search if point.series == series]
         sizes = [point.budget for point in points]
-        refined = series != _selector(series)
+        refined = series != selector_of(series)
         if not refined:
             lows, highs = [p.score.low for p in points], [p.score.high for p in points]
             axes.fill_between(sizes, lows, highs, color=color, alpha=0.08, linewidth=0)
@@ -275,36 +238,10 @@ def _title(axes: Axes, name: str, rest: str, palette: Mapping[str, str]) -> None
 
 
 def _add_legend(figure: Figure, found: Frontier, *, columns: int) -> None:
-    handles = _legend_handles(found)
+    handles = legend_handles(found)
     rows = math.ceil(len(handles) / columns)
     figure.set_figheight(figure.get_figheight() + 0.25 + 0.26 * rows)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, labelcolor=LIGHT["ink"])
-
-
-def _fitting_columns(found: Frontier, width: float) -> int:
-    """Most legend columns that a width in points has room for; a column is as wide as its longest label."""
-    lengths = [len(str(handle.get_label())) for handle in _legend_handles(found)]
-    for columns in (4, 3, 2):
-        rows = math.ceil(len(lengths) / columns)
-        longest = [max(lengths[i : i + rows]) for i in range(0, len(lengths), rows)]
-        if 7 * sum(longest) + 52 * len(longest) < width:
-            return columns
-    return 1
-
-
-def _legend_handles(found: Frontier) -> list[Line2D]:
-    handles = [
-        Line2D([], [], color=LIGHT[role], marker="o", markersize=5, linewidth=1.2, label=_short(selector))
-        for selector, role in selector_roles(found).items()
-    ]
-    if any(tested.passed for tested in found.tested):
-        handles.append(Line2D([], [], color=LIGHT["accent"], marker="o", markersize=8, label="tested: enough"))
-    if any(not tested.passed for tested in found.tested):
-        label = "tested: not shown"
-        handles.append(Line2D([], [], color=LIGHT["fail"], marker="o", mfc="none", markersize=8, label=label))
-    for arm, (marker, role, _) in comparators(found).items():
-        handles.append(Line2D([], [], color=LIGHT[role], marker=marker, linewidth=1.1, label=ARM_NAMES[arm]))
-    return handles
 
 
 def frontier_label(found: Frontier) -> str:

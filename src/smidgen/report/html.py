@@ -21,8 +21,9 @@ from smidgen.report.artefacts import Run, read_run
 from smidgen.report.checks import agreement_text, comparison_rows, curse_rows, detector_rows, transfer_rows
 from smidgen.report.contents import typical_words
 from smidgen.report.contents_figure import distributions_svg
-from smidgen.report.figures import comparators, frontier_svg, selector_roles
+from smidgen.report.figures import frontier_svg
 from smidgen.report.frontier import ARM_NAMES, frontier
+from smidgen.report.frontier_marks import comparators, selector_roles
 from smidgen.report.reasons import bars, facts
 from smidgen.report.samples import sample
 from smidgen.report.verdict import ENDPOINT_NAMES, number, verdict

@@ -20,12 +20,19 @@ from smidgen.errors import SmidgenError
 from smidgen.report.artefacts import Run, read_run
 from smidgen.report.pdf_contents import contents
 from smidgen.report.pdf_fonts import font_families, undrawn
-from smidgen.report.pdf_text import UNDRAWN, breakable, every_text, printable, undrawn_counts, with_every_text
+from smidgen.report.pdf_text import (
+    UNDRAWN,
+    breakable,
+    clusters,
+    every_text,
+    printable,
+    undrawn_counts,
+    with_every_text,
+    with_signs,
+)
 from smidgen.runs import atomic_write
 
 TEMPLATE = ("report.typ", "report_style.typ", "report_method.typ", "references.yml")
-# For readers who cannot see it, and for machines: the standard asks for tags, a title, a language, and no missing glyph.
-_STANDARD = "ua-1"
 _TRIES = 6
 _UNDRAWABLE = re.compile(r'the text `"(.*)"` could not be displayed', re.DOTALL)
 _ESCAPED = re.compile(r"\\u\{([0-9a-f]+)\}")
@@ -79,30 +86,30 @@ def render_pdf(run: Run, *, system_fonts: bool = True) -> tuple[bytes, Mapping[s
     texts = with_every_text(values, printable)
     families = font_families(system_fonts=system_fonts)
     with tempfile.TemporaryDirectory(prefix="smidgen-") as root:
-        characters = {character for text in every_text(texts) for character in text}
-        missing = undrawn(characters, families, root, system_fonts=system_fonts)
+        known = {cluster for text in every_text(texts) for cluster in clusters(text)}
+        missing = undrawn(known, families, root, system_fonts=system_fonts)
         for name in TEMPLATE:
             (Path(root) / name).write_bytes(files("smidgen.report").joinpath(name).read_bytes())
-        # Letters and marks that fonts have one by one may fail together: the typesetter names them, a few at a time.
-        for standards in (*[[_STANDARD]] * _TRIES, []):
+        # What fonts have one by one may still fail together: the typesetter names it, a little at a time.
+        for tries in range(_TRIES + 1):
+            last = tries == _TRIES
             counts = undrawn_counts(texts, missing)
-            given = {**_with_signs(texts, missing), **drawings, "fonts": families, "undrawn": list(counts.items())}
+            given = {**_shown(texts, missing), **drawings, "fonts": families}
+            given["undrawn"] = [[script, f"{n:,}"] for script, n in counts.items()]
             try:
-                return _typeset(given, root, standards, system_fonts=system_fonts), counts
+                return _typeset(given, root, is_strict=not last, system_fonts=system_fonts), counts
             except typst.TypstError as error:
-                if not standards or not (named := _named(str(error))):
+                if last or not (named := _named(str(error))):
                     raise _failure(error) from error
-                missing |= named
+                missing |= {cluster for cluster in known if not cluster.isascii() and named & {*cluster}}
     raise AssertionError("the last try returns or raises")
 
 
-def _with_signs(texts: Any, missing: Collection[str]) -> Any:
-    """Texts with a sign for each missing character, and with places to break long words."""
-    signs = str.maketrans(dict.fromkeys(missing, UNDRAWN))
-    return with_every_text(texts, lambda text: breakable(text.translate(signs)))
+def _shown(texts: Any, missing: Collection[str]) -> Any:
+    return with_every_text(texts, lambda text: breakable(with_signs(text, missing)))
 
 
-def _typeset(given: Mapping[str, Any], root: str, standards: list[str], *, system_fonts: bool) -> bytes:
+def _typeset(given: Mapping[str, Any], root: str, *, is_strict: bool, system_fonts: bool) -> bytes:
     compiler = typst.Compiler(
         str(Path(root) / TEMPLATE[0]),
         root=root,
@@ -112,7 +119,8 @@ def _typeset(given: Mapping[str, Any], root: str, standards: list[str], *, syste
         package_path=root,
         package_cache_path=root,
     )
-    document = compiler.compile(format="pdf", pdf_standards=standards)
+    # For readers who cannot see it: the standard asks for tags, a title, a language, and no missing glyph.
+    document = compiler.compile(format="pdf", pdf_standards="ua-1" if is_strict else None)
     assert isinstance(document, bytes), "a PDF is one file"
     return document
 
@@ -120,8 +128,7 @@ def _typeset(given: Mapping[str, Any], root: str, standards: list[str], *, syste
 def _named(message: str) -> set[str]:
     """The characters of the text that the typesetter says it cannot draw."""
     found = _UNDRAWABLE.search(message)
-    text = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), found[1]) if found else ""
-    return {character for character in text if not character.isascii()}
+    return {*_ESCAPED.sub(lambda code: chr(int(code[1], 16)), found[1])} if found else set()
 
 
 def _failure(error: typst.TypstError) -> SmidgenError:

@@ -7,21 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from smidgen.evaluation.statistics import Interval
-from smidgen.report.artefacts import Answer, KeptPair, Run
+from smidgen.report.artefacts import Run
 from smidgen.report.checks import agreement_text, comparison_rows, curse_rows, detector_rows, transfer_rows
-from smidgen.report.contents import typical_words
-from smidgen.report.contents_figure import distributions_label, distributions_print
 from smidgen.report.figures import frontier_label, frontier_print
 from smidgen.report.frontier import ARM_NAMES, Frontier, frontier
 from smidgen.report.pdf_method import method
-from smidgen.report.pdf_text import said
-from smidgen.report.reasons import facts
-from smidgen.report.samples import COLUMNS, Sample, SideBySide, sample
+from smidgen.report.pdf_pairs import sample_values, subset_values
+from smidgen.report.samples import sample
 from smidgen.report.verdict import ENDPOINT_NAMES, number, verdict
 from smidgen.report.view import (
     ARM_MEANINGS,
     GAP_NAMES,
-    MOST_PAIRS,
     Strip,
     arm_rows,
     arm_strip,
@@ -31,15 +27,13 @@ from smidgen.report.view import (
     duration,
     flat,
     interval_rows,
-    kinds_and_distributions,
     percent,
     run_id,
     stage_rows,
     step_strip,
 )
 
-FIRST_PAIRS = 8
-_PROMPT, _TEXT, _VALUE = 180, 420, 600
+_MOST = 600
 
 
 def contents(run: Run) -> dict[str, Any]:
@@ -67,8 +61,8 @@ def contents(run: Run) -> dict[str, Any]:
         **_frontier_values(run, found),
         **_certificate_values(run),
         **_check_values(run),
-        **_subset_values(run),
-        "samples": [_sample(sample(run.answers, harmful=side)) for side in (True, False)],
+        **subset_values(run),
+        "samples": [sample_values(sample(run.answers, harmful=side)) for side in (True, False)],
         "limits": list(certificate.limits),
         **_making_values(run),
     }
@@ -89,9 +83,13 @@ def _key_numbers(run: Run) -> list[dict[str, str]]:
         if (score := certificate.scores.get(arm)) is not None:
             bounds = f"{number(score.low)} to {number(score.high)}" if math.isfinite(score.low) else ""
             found.append((name, number(score.mean), bounds))
-    found.append(("Allowed below full", f"{certificate.delta:.3g}", f"δ, at {percent(certificate.confidence)} confidence"))
+    found.append(
+        ("Allowed below full", f"{certificate.delta:.3g}", f"δ, at {percent(certificate.confidence)} confidence")
+    )
     if (bound := certificate.loss_bound) is not None:
-        found.append(("Lost at most" if bound >= 0 else "Gained at least", number(abs(bound)), "of score, this size alone"))
+        found.append(
+            ("Lost at most" if bound >= 0 else "Gained at least", number(abs(bound)), "of score, this size alone")
+        )
     prompts = f"{certificate.n_harmful_prompts} harmful, {certificate.n_harmless_prompts} harmless prompts"
     found.append(("Fresh seeds", str(certificate.n_seeds), prompts))
     return [{"name": name, "value": value, "note": note} for name, value, note in found]
@@ -226,98 +224,6 @@ def _arm(name: str) -> str:
     return ARM_NAMES.get(name, name.replace("_", " "))
 
 
-def _subset_values(run: Run) -> dict[str, Any]:
-    kinds, found = kinds_and_distributions(run)
-    pairs = run.kept[:MOST_PAIRS]
-    return {
-        "kinds": [
-            {
-                "kind": row.kind,
-                "subset": [count(row.n_subset), percent(row.subset_share), row.subset_share],
-                "full": [count(row.n_full), percent(row.full_share), row.full_share],
-            }
-            for row in kinds
-        ],
-        "distributions_figure": distributions_print(found) if found else "",
-        "distributions_label": distributions_label(found) if found else "",
-        "medians": [[d.title, f"{d.subset_median:.3g}", f"{d.full_median:.3g}"] for d in found],
-        "words": [[group.kind, ", ".join(f"{word} {n}" for word, n in group.words)] for group in typical_words(run.kept)],
-        "n_kept": count(len(run.kept)),
-        "n_listed": count(len(pairs)),
-        "first_pairs": [_pair(pair, i) for i, pair in enumerate(pairs[:FIRST_PAIRS], 1)],
-        "pairs": [_pair_row(pair, i) for i, pair in enumerate(pairs, 1)],
-        "runners_up": [_pair_row(pair, i) for i, pair in enumerate(run.runners_up, 1)],
-        "has_metagradients": any("metagradient" in pair.extra for pair in pairs),
-    }
-
-
-def _pair_row(pair: KeptPair, position: int) -> dict[str, Any]:
-    kind, reason = pair.extra.get("kind", ""), pair.extra.get("reason", "")
-    if kind not in reason:
-        reason = f"{kind}: {reason}" if reason else kind
-    return {
-        "rank": pair.extra.get("rank", str(position)),
-        "idx": str(pair.idx),
-        "prompt": said(pair.prompt, _PROMPT, one_line=True),
-        "reason": said(reason, _VALUE, one_line=True),
-        "metagradient": _signed(pair.extra.get("metagradient", "")),
-    }
-
-
-def _signed(text: str) -> str:
-    """A number with its sign and two digits; nothing for what is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        return ""
-    return f"{value:+.2g}".replace("-", "−") if math.isfinite(value) else ""
-
-
-def _pair(pair: KeptPair, position: int) -> dict[str, Any]:
-    extra = pair.extra
-    source = extra.get("source", "")
-    return {
-        **_pair_row(pair, position),
-        "prompt": said(pair.prompt, _TEXT),
-        "chosen": said(pair.chosen, _TEXT),
-        "rejected": said(pair.rejected, _TEXT),
-        "where": clip(source, _PROMPT) + (f", row {extra['source_row']}" if source and extra.get("source_row") else ""),
-        "facts": facts(pair),
-        "twin": _twin(extra) if extra.get("twin_idx") else None,
-    }
-
-
-def _twin(extra: Mapping[str, str]) -> dict[str, Any]:
-    text = f"Its nearest twin left out, idx {extra['twin_idx']}, alike {extra.get('twin_similarity', '–')}: "
-    prompt, reason = (" ".join(extra.get(f"twin_{name}", "").split()) for name in ("prompt", "reason"))
-    return said(f"{text}“{clip(prompt, _PROMPT)}”{f', {reason}' if reason else ''}", _PROMPT + _VALUE)
-
-
-def _sample(found: Sample) -> dict[str, Any]:
-    names = {"base": "base", "subset": "subset", "full": "full data"}
-    return {
-        "title": "Harmful prompts" if found.harmful else "Harmless prompts",
-        "n_prompts": found.n_prompts,
-        "refused": ", ".join(f"{names[arm]} {n}" for arm, n in found.n_refused.items()),
-        "n_differ": found.n_differ,
-        "rows": [_side_by_side(row) for row in found.shown],
-    }
-
-
-def _side_by_side(row: SideBySide) -> dict[str, Any]:
-    return {
-        "prompt": said(row.prompt, _PROMPT),
-        "differ": row.differ,
-        "answers": [_answer(row.answers.get(arm)) for arm in COLUMNS],
-    }
-
-
-def _answer(answer: Answer | None) -> dict[str, Any] | None:
-    if answer is None:
-        return None
-    return {"said": said(answer.completion.strip(), _TEXT), "refused": answer.refused}
-
-
 def _making_values(run: Run) -> dict[str, Any]:
     seconds = math.fsum(trial.wall_seconds for trial in run.trials)
     # What makes a run the run that it is, is its settings and the content of its inputs.
@@ -337,7 +243,7 @@ def _making_values(run: Run) -> dict[str, Any]:
         "stages": [f"{name} {count(n)} in {duration(spent)}" for name, n, spent in stage_rows(run)],
         "seeds": ", ".join(map(str, run.certificate.seeds)),
         "tables": [
-            {"title": title, "rows": [[key, clip(value, _VALUE)] for key, value in flat(found)]}
+            {"title": title, "rows": [[key, clip(value, _MOST)] for key, value in flat(found)]}
             for title, found in known.items()
             if found
         ],

@@ -25,7 +25,7 @@ _NO_CHARACTER = "\U0010fffe"
 _PROBE = b"""
 #let given = json(bytes(sys.inputs.given))
 #set text(font: given.fonts)
-#for character in given.characters { page(width: 1cm, height: 1cm, margin: 0pt, character) }
+#for cluster in given.clusters { page(width: 1cm, height: 1cm, margin: 0pt, cluster) }
 """
 _SHAPE = re.compile(rb'<use xlink:href="#(\w+)"')
 
@@ -36,19 +36,19 @@ def font_families(*, system_fonts: bool = True) -> list[str]:
     return [TEXT_FONT, *(family for family in _BESIDE if family in there)]
 
 
-def undrawn(characters: Iterable[str], families: Collection[str], root: str, *, system_fonts: bool = True) -> set[str]:
-    """Those of `characters` that no font has.
+def undrawn(clusters: Iterable[str], families: Collection[str], root: str, *, system_fonts: bool = True) -> set[str]:
+    """Those of `clusters`, characters with their marks, that no font draws whole.
 
-    Each is drawn on a page of its own; what looks like a character that cannot be is missing.
+    Each is drawn on a page of its own; where something looks like a character that cannot be, it is missing.
 
     Args:
         families: As `font_families` says.
         root: A folder that holds nothing, the only one that the typesetter may read.
     """
-    asked = sorted({c for c in characters if not c.isascii() and not c.isspace()})
-    given = json.dumps({"fonts": list(families), "characters": [_NO_CHARACTER, _NO_CHARACTER, *asked]})
+    asked = sorted({cluster for cluster in clusters if not cluster.isascii() and not cluster.isspace()})
+    given = json.dumps({"fonts": list(families), "clusters": [_NO_CHARACTER, _NO_CHARACTER, *asked]})
     compiler = typst.Compiler(_PROBE, root=root, ignore_system_fonts=not system_fonts, sys_inputs={"given": given})
     pages = compiler.compile(format="svg")
     assert isinstance(pages, list), "at least two pages are asked for"
     (missing,) = _SHAPE.findall(pages[0])
-    return {character for character, page in zip(asked, pages[2:], strict=True) if missing in _SHAPE.findall(page)}
+    return {cluster for cluster, page in zip(asked, pages[2:], strict=True) if missing in _SHAPE.findall(page)}

@@ -18,7 +18,9 @@ _LONG = 18
 _MOST_LINES = 14
 _STACKED = 6
 
+_JOINED = {"Mn", "Me", "Mc", "Cf", "Sk"}
 _ENDS = re.compile("\r\n|[\r\u2028\u2029]")
+_GAPS = re.compile(r"\n(?:[^\S\n]*\n)+")
 _OVERRIDES = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 # Letters and digits in a row that no rule of writing lets a line break into.
 _UNBROKEN = re.compile(rf"[^\s\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]{{{_LONG},}}")
@@ -63,7 +65,7 @@ def _chunks(part: str) -> Iterator[str]:
     while start < len(part):
         end = min(len(part), start + _LONG)
         # A mark or a joiner stays with what it belongs to.
-        while end < len(part) and unicodedata.category(part[end]) in ("Mn", "Me", "Mc", "Cf", "Sk"):
+        while end < len(part) and unicodedata.category(part[end]) in _JOINED:
             end += 1
         yield part[start:end]
         start = end
@@ -79,15 +81,13 @@ def said(text: str, most: int, *, one_line: bool = False) -> dict[str, Any]:
 
     Args:
         most: Characters.
-        one_line: Line ends count as spaces.
+        one_line: Line ends count as spaces; otherwise several empty lines count as one.
     """
     if one_line:
         text = " ".join(text[: 4 * most].split())
-    lines = text.splitlines()
-    cut = text[:most].rstrip() if len(text) > most else text.strip("\n")
-    if len(lines) > _MOST_LINES:
-        cut = min(cut, "\n".join(lines[:_MOST_LINES]), key=len)
-    return {"text": cut if cut == text.strip("\n") else f"{cut} …", "rtl": is_right_to_left(text)}
+    whole = _GAPS.sub("\n\n", _ENDS.sub("\n", text)).strip("\n")
+    cut = "\n".join(whole[:most].split("\n")[:_MOST_LINES]).rstrip()
+    return {"text": whole if len(cut) == len(whole.rstrip()) else f"{cut} …", "rtl": is_right_to_left(text)}
 
 
 def every_text(value: Any) -> Iterator[str]:
@@ -113,16 +113,46 @@ def with_every_text(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
+def clusters(text: str) -> list[str]:
+    """The text in parts that are drawn as one: a character with the marks and joiners that follow it.
+
+    >>> clusters("añ")
+    ['a', 'ñ']
+    """
+    if text.isascii():
+        return list(text)
+    found: list[str] = []
+    for character in text:
+        if found and unicodedata.category(character) in _JOINED:
+            found[-1] += character
+        else:
+            found.append(character)
+    return found
+
+
+def with_signs(text: str, missing: Collection[str]) -> str:
+    """The text with a sign in place of each cluster that is `missing`."""
+    if text.isascii():
+        return text
+    return "".join(UNDRAWN if cluster in missing else cluster for cluster in clusters(text))
+
+
 def undrawn_counts(value: Any, missing: Collection[str]) -> dict[str, int]:
-    """How often characters that no font here draws stand in the texts of `value`, by script, the commonest first."""
+    """How often clusters that no font here draws stand in the texts of `value`, by script, the commonest first."""
     found: Counter[str] = Counter()
     for text in every_text(value):
-        found.update(_script(character) for character in text if character in missing)
+        if not text.isascii():
+            found.update(_script(cluster) for cluster in clusters(text) if cluster in missing)
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _script(character: str) -> str:
-    if unicodedata.category(character) == "So" and ord(character) >= 0x2600:
+# The first word of a character's name says its script, but for these.
+_EAST_ASIAN = {"CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "FULLWIDTH", "HALFWIDTH"}
+
+
+def _script(cluster: str) -> str:
+    character = next(c for c in cluster if not c.isascii())
+    if 0x1F000 <= ord(character) < 0x20000 or unicodedata.category(character) == "So":
         return "emoji and symbols"
     name = unicodedata.name(character, "other").split()[0]
-    return {"CJK": "Chinese characters"}.get(name, name.capitalize())
+    return "Chinese and Japanese" if name in _EAST_ASIAN else name.capitalize()

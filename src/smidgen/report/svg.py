@@ -83,7 +83,6 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
     view_box, body = found.groups()
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'\sstyle="([^"]*)"', _as_attributes, body)
     body = body.replace("xlink:href=", "href=")
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
@@ -100,7 +99,8 @@ def print_svg(figure: Figure) -> str:
     """A figure as an SVG document, its background left open, the same text for the same drawing."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    # Its comments repeat the figure's texts, which may hold what XML does not allow.
+    return re.sub(r"<!--.*?-->", "", buffer.getvalue(), flags=re.DOTALL)
 
 
 def write_png(figure: Figure, path: Path | str) -> Path:
