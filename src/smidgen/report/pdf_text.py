@@ -35,7 +35,7 @@ def printable(text: str) -> str:
     'a‹U+0000›b‹U+202E›c'
     """
     text = _ENDS.sub("\n", text.replace("\t", "    "))
-    text = "".join(character if character.isascii() and character >= " " else _shown(character) for character in text)
+    text = "".join(character if " " <= character <= "~" else _shown(character) for character in text)
     # Marks piled up on one letter would cover the lines above and below.
     return _STACK.sub(rf"\1{UNDRAWN}", text)
 
