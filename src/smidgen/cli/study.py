@@ -15,6 +15,7 @@ from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.progress import study_progress
 from smidgen.report.frontier import frontier_text
 from smidgen.report.html import write_report
+from smidgen.report.pdf import write_pdf
 from smidgen.settings import read_settings
 from smidgen.study.minimize import minimize as run_study
 from smidgen.study.plan import StudySettings
@@ -50,7 +51,7 @@ def minimize(**arguments: Any) -> Outcome:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
     if arguments["dry_run"]:
         return Outcome(certificate, "dry run: no trial was run")
-    report = write_report(out)
+    page, document = write_report(out), write_pdf(out)
     lines = [
         frontier_text(out),
         "",
@@ -58,7 +59,9 @@ def minimize(**arguments: Any) -> Outcome:
         *_beside(certificate),
         "",
         str(out / "subset.csv"),
-        str(report),
+        str(page),
+        str(document.path),
+        *filter(None, [document.note]),
     ]
     n_quarantined = len((out / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
     return Outcome(certificate, "\n".join(lines), n_quarantined)
