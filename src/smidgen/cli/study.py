@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
 from pydantic import TypeAdapter
 
 from smidgen.assets import DEMO
@@ -33,6 +35,9 @@ _FLAGS = {
     "template": flags.TemplateName,
     "max_length": flags.MaxLength,
     "answer_head": flags.AnswerHead,
+    "single_turn": flags.SingleTurn,
+    "first": flags.First,
+    "heldout_first": Annotated[PositiveInt | None, flags.RARE, Parameter(metavar="PAIRS")],
     "max_bad_fraction": flags.MaxBadFraction,
     "allow_leaks": flags.AllowLeaks,
     "settings": Annotated[StudySettings, flags.SETTINGS],

@@ -45,6 +45,7 @@ EXPLANATIONS: dict[str, str] = {
     "bad_weight": "The weight is not a number from 0 up.",
     "duplicate_answer": "A row before this one has the same prompt, answer and label.",
     "over_long": "Prompt and answer together have more tokens than the limit.",
+    "several_turns": "The prompt is more than one turn of the user, and only single turns were asked for.",
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data.checks import BadRow, check_text, normal_words
+from smidgen.data.literals import read_literals, split_reference
 from smidgen.data.readers import read_lines, read_records
 from smidgen.errors import InvalidData, UsageError
 
@@ -15,7 +16,7 @@ from smidgen.errors import InvalidData, UsageError
 def load_prompts(path: Path | str) -> list[str]:
     """The prompts of a file, in its order: text with one a line, a JSON list, or JSONL or CSV with a `prompt` column.
 
-    Any of them may be gzipped. Blank lines of a text file are no prompts; a
+    Any of them may be gzipped. `FILE.py#NAME` is the list NAME that a Python file writes out; the file is not run. Blank lines of a text file are no prompts; a
     repeated prompt stays. A benchmark with holes is not the benchmark
     its user named, so one bad prompt refuses the file.
 
@@ -23,11 +24,11 @@ def load_prompts(path: Path | str) -> list[str]:
         UsageError: No such file.
         InvalidData: An unreadable line, a prompt that is empty or not text, or no prompt at all; says which line.
     """
-    path = Path(path)
+    path, name = split_reference(path)
     if not path.is_file():
         raise UsageError(f"expected a prompt file at {path}, found none; give a .txt, .json, .jsonl or .csv file.")
     prompts = []
-    for line, value in _values(path):
+    for line, value in read_literals(path, name) if name else _values(path):
         try:
             prompts.append(_prompt(value))
         except BadRow as bad:

@@ -61,6 +61,7 @@ def bench(
     *,
     prompt_set: str = "bench",
     pattern_lists: Sequence[str | Path] = SHIPPED,
+    anywhere: str | Path = "exercise",
     openings: Sequence[Opening] = DEFAULT_OPENINGS,
     max_new_tokens: int = 32,
     generate: bool = True,
@@ -74,6 +75,7 @@ def bench(
         harmless: Prompts that should be answered.
         prompt_set: Which set these prompts are, kept in every row.
         pattern_lists: Shipped names or paths of pattern files.
+        anywhere: The list of the exercise-compatible number, whose patterns count anywhere.
         openings: Refusal openings for the surrogate: texts, or token ids as `openings_from` finds them.
         max_new_tokens: Most tokens of a continuation, decoded greedily.
         generate: False computes the surrogate alone, which takes a small part of the time.
@@ -88,7 +90,7 @@ def bench(
     if not harmful or not harmless:
         raise InvalidData(f"expected prompts of both classes, got {len(harmful)} harmful and {len(harmless)} harmless.")
     lists = load_pattern_lists(pattern_lists)
-    exercise = load_patterns("exercise")
+    exercise = load_patterns(anywhere)
     prompts = [*harmful, *harmless]
     opening_ids = encode_openings(openings, template, lm.tokenizer)
     new_tokens = max(max_new_tokens, *map(len, opening_ids))
