@@ -29,6 +29,9 @@ _FLAGS = {
     "harmless": flags.Harmless,
     "confirm_harmful": flags.ConfirmHarmful,
     "confirm_harmless": flags.ConfirmHarmless,
+    "public_harmful": Annotated[flags.PromptFile | None, flags.RARE, Parameter(metavar="FILE")],
+    "public_harmless": Annotated[flags.PromptFile | None, flags.RARE, Parameter(metavar="FILE")],
+    "public_patterns": Annotated[str, flags.RARE, Parameter(metavar="LIST")],
     "heldout": flags.Heldout,
     "heldout_share": Annotated[float, flags.RARE],
     "aligned": flags.Aligned,
@@ -49,7 +52,8 @@ _FLAGS = {
 @flags.takes_arguments_of(run_study, but=("watch", "say"), flags=_FLAGS)
 def minimize(**arguments: Any) -> Outcome:
     out = arguments["out"]
-    files = [arguments[name] for name in ("harmful", "harmless", "confirm_harmful", "confirm_harmless", "aligned")]
+    named = ("harmful", "harmless", "confirm_harmful", "confirm_harmless", "public_harmful", "public_harmless")
+    files = [arguments[name] for name in (*named, "public_patterns", "aligned")]
     inputs = [*arguments["pairs"], *arguments["heldout"], arguments["model"], *filter(None, files)]
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
