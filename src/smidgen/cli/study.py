@@ -17,9 +17,12 @@ from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.progress import study_progress
 from smidgen.report.frontier import frontier_text
 from smidgen.report.html import write_report
+from smidgen.report.notebook import write_notebook
+from smidgen.runs import read_json
 from smidgen.settings import read_settings
 from smidgen.study.minimize import minimize as run_study
 from smidgen.study.plan import StudySettings
+from smidgen.study.public import PUBLIC_SCORES
 
 _FLAGS = {
     "out": flags.Out,
@@ -59,15 +62,17 @@ def minimize(**arguments: Any) -> Outcome:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
     if arguments["dry_run"]:
         return Outcome(certificate, "dry run: no trial was run")
-    report = write_report(out)
+    write_report(out)
+    write_notebook(out)
+    handed_in = [out / name for name in ("subset.csv", "main.ipynb", "report.html", "report.pdf")]
     lines = [
         frontier_text(out),
         "",
         certificate["claim"],
         *_beside(certificate),
+        *_public(out),
         "",
-        str(out / "subset.csv"),
-        str(report),
+        *(str(path) for path in handed_in if path.exists()),
     ]
     n_quarantined = len((out / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
     return Outcome(certificate, "\n".join(lines), n_quarantined)
@@ -86,6 +91,28 @@ def _beside(certificate: Mapping[str, Any]) -> list[str]:
         lines.append("Against full data: dev {}, dev corrected for the choice {}, confirm {}.".format(*found))
     lines.append(str((certificate.get("minimality") or {}).get("statement") or ""))
     return [line for line in lines if line]
+
+
+def _public(out: Path) -> list[str]:
+    """The scores on the user's public prompts, as the exercise counts and as this project does, where there are any."""
+    path = out / PUBLIC_SCORES
+    if not path.exists():
+        return []
+    found = read_json(path)
+    first = next(iter(found["models"].values()))
+    lines = [
+        "",
+        f"Public prompts, {first['n_harmful']} harmful and {first['n_harmless']} harmless ({len(found['leaks'])} pairs "
+        "ask nearly the same); no claim rests on them.",
+        f"{'':<10}{'compatible':>12}{'by number':>12}   ours, {first['confidence']:.0%} interval",
+    ]
+    for name, scored in found["models"].items():
+        counted = scored["exercise_compatible"]
+        fixed = counted.get("divided_by_20", {}).get("score")
+        compatible = "-" if fixed is None else f"{fixed:+.3f}"
+        ours = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format_map(scored["score"])
+        lines.append(f"{name:<10}{compatible:>12}{counted['score']['mean']:>+12.3f}   {ours}")
+    return [*lines, "compatible: a pattern anywhere, also in the prompt, and divided by 20 however many prompts there are."]
 
 
 def demo(
