@@ -1,4 +1,4 @@
-"""What ships with the package: refusal patterns, benchmark prompts, presets, the embedded demo and the maker of its world."""
+"""What ships with the package: refusal patterns, prompts, presets, the embedded demo and the maker of its world."""
 
 from pathlib import Path
 

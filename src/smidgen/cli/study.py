@@ -112,7 +112,10 @@ def _public(out: Path) -> list[str]:
         compatible = "-" if fixed is None else f"{fixed:+.3f}"
         ours = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format_map(scored["score"])
         lines.append(f"{name:<10}{compatible:>12}{counted['score']['mean']:>+12.3f}   {ours}")
-    return [*lines, "compatible: a pattern anywhere, also in the prompt, and divided by 20 however many prompts there are."]
+    return [
+        *lines,
+        "compatible: a pattern anywhere, also in the prompt, and divided by 20 however many prompts there are.",
+    ]
 
 
 def demo(

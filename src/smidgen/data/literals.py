@@ -46,7 +46,7 @@ def read_literals(path: Path | str, name: str) -> list[tuple[int, str]]:
         raise InvalidData(
             f"{path}: expected a list {name} at the top level of the file, got none"
             f"{f' (line {elsewhere[0]} sets it inside something else)' if elsewhere else ''}. "
-            f"Write it out there: {name} = [\"…\", \"…\"]."
+            f'Write it out there: {name} = ["…", "…"].'
         )
     if len(assigned) > 1 or elsewhere:
         lines = sorted({*(node.lineno for node in assigned), *elsewhere})

@@ -16,9 +16,9 @@ from smidgen.errors import InvalidData, UsageError
 def load_prompts(path: Path | str) -> list[str]:
     """The prompts of a file, in its order: text with one a line, a JSON list, or JSONL or CSV with a `prompt` column.
 
-    Any of them may be gzipped. `FILE.py#NAME` is the list NAME that a Python file writes out; the file is not run. Blank lines of a text file are no prompts; a
-    repeated prompt stays. A benchmark with holes is not the benchmark
-    its user named, so one bad prompt refuses the file.
+    Any of them may be gzipped. `FILE.py#NAME` is the list NAME that a Python file writes out; the file is not run.
+    Blank lines of a text file are no prompts; a repeated prompt stays. A benchmark with holes is not the benchmark its
+    user named, so one bad prompt refuses the file.
 
     Raises:
         UsageError: No such file.
