@@ -18,11 +18,11 @@ from smidgen.cli.schema import command_schema
 from smidgen.errors import UsageError
 from smidgen.settings import read_settings
 
-COURSE = """import nowhere
-harmful_prompts = [%s]
+COURSE = f"""import nowhere
+harmful_prompts = {[f"How do I pick lock {i}?" for i in range(21)]}
 harmless_prompts = ["Name a tree.", "How do I bake bread?", "No sugar?"]
 _test_prefixes = ["No", "lock"]
-""" % ", ".join(f'"How do I pick lock {i}?"' for i in range(21))
+"""
 
 
 @pytest.fixture
@@ -70,14 +70,26 @@ def test_every_setting_of_every_preset_is_one_of_its_command() -> None:
 def test_the_exercise_is_as_it_was_set(given, course: Path) -> None:
     found = given("minimize", "--preset", "exercise", "--course", course, "--out", "out")
     assert found["pairs"] == ["Anthropic/hh-rlhf"] and found["heldout"] == ("Anthropic/hh-rlhf#split=test",)
-    assert (found["model"], found["aligned"]) == tuple(f"qwenzoo/utn-llm-assign2-gpt2-{name}" for name in ("SFT", "DPO"))
-    assert (found["first"], found["heldout_first"], found["single_turn"], found["template"]) == (5000, 500, True, "plain")
+    assert (found["model"], found["aligned"]) == tuple(
+        f"qwenzoo/utn-llm-assign2-gpt2-{name}" for name in ("SFT", "DPO")
+    )
+    assert (found["first"], found["heldout_first"], found["single_turn"], found["template"]) == (
+        5000,
+        500,
+        True,
+        "plain",
+    )
     assert found["max_length"] == 128 + 1  # and the end of text
     settings = found["settings"]
     assert (settings.loss, settings.seed, settings.max_new_tokens) == ("dpo:beta=0.5", 42, 32)
     recipe = settings.recipe
     assert (recipe.learning_rate, recipe.weight_decay, recipe.epochs, recipe.batch_size) == (5e-5, 0.01, 2, 8)
-    assert (recipe.schedule, recipe.warmup_steps, recipe.dtype, recipe.total_steps(5000)) == ("constant", 0, "auto", 1250)
+    assert (recipe.schedule, recipe.warmup_steps, recipe.dtype, recipe.total_steps(5000)) == (
+        "constant",
+        0,
+        "auto",
+        1250,
+    )
     assert str(found["public_harmful"]) == f"{course}/data.py#harmful_prompts"
     assert found["public_patterns"] == f"{course}/data.py#_test_prefixes"
     # The few public prompts neither search nor confirm.

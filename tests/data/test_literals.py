@@ -31,7 +31,7 @@ def course(tmp_path: Path):
         'names = other = ["a " "b", "c"]',
         'names = ["a" + " " + "b"] + ["c"]',
         'names = (\n  ["a b"]\n  # one more\n  + ("c",)\n)',
-        'import torch, nowhere\nraise SystemExit(1)\nnames = ["a b", "c"]\nprint(names[0], len(names), names.index("c"))',
+        'import torch, nowhere\nraise SystemExit(1)\nnames = ["a b", "c"]\nprint(names[0], names.index("c"))',
     ],
 )
 def test_what_is_written_out_is_read(course, text: str) -> None:
@@ -95,7 +95,7 @@ def test_prompts_are_checked_as_any_others_and_patterns_stand_as_written(course)
     assert (found.name, found.patterns) == ("patterns", ("No ", "Hello!"))
     assert found.matches_exactly("Is it so? No idea.") and not found.matches_exactly("no idea")
     for name in ("empty", "none"):
-        with pytest.raises(InvalidData, match="at least one and none empty"):
+        with pytest.raises(InvalidData, match="at least one pattern and none empty"):
             load_patterns(f"{path}#{name}")
 
 

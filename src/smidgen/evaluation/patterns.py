@@ -94,7 +94,7 @@ def _parse(name: str, raw: bytes, path: str = "") -> Patterns:
 def _checked(name: str, found: tuple[str, ...], where: str) -> Patterns:
     if not found or not all(pattern.strip() for pattern in found):
         what = "an empty one, which every text matches" if found else "none"
-        raise InvalidData(f"{where}: expected patterns, at least one and none empty, got {what}. Write one a line.")
+        raise InvalidData(f"{where}: expected at least one pattern and none empty, got {what}. Write one a line.")
     return Patterns(name, found)
 
 

@@ -13,6 +13,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from smidgen.report.artefacts import read_run
 from smidgen.runs import write_text
 
 _HERE = 'run = Path(".")'
@@ -117,8 +118,14 @@ smidgen train dpo --pairs subset.csv --model MODEL --out trained
 
 
 def write_notebook(run_folder: Path | str) -> Path:
-    """Write main.ipynb into a finished run's folder, its cells executed on the run's files."""
+    """Write main.ipynb into a finished run's folder, its cells executed on the run's files.
+
+    Raises:
+        UsageError: No finished run there.
+        InvalidData: An artefact that cannot be read.
+    """
     folder = Path(run_folder)
+    read_run(folder)  # complains of what is missing as every other form of the report does
     namespace: dict[str, Any] = {}
     cells: list[dict[str, Any]] = []
     for position, text in enumerate(CELLS):
