@@ -34,7 +34,7 @@ def course(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def given(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """What a command would be called with."""
 
     def call(command: str, *argv: object) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def given(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         signature = inspect.signature(function, eval_str=True)
         spy.__signature__ = signature  # type: ignore[attr-defined]
         spy.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-        found.default_command = spy
+        monkeypatch.setattr(found, "default_command", spy)
         assert app.meta([*command.split(), *map(str, argv)]) == 0
         return seen[0]
 
