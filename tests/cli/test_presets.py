@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from smidgen.cli.schema import command_schema
 from smidgen.errors import UsageError
 from smidgen.settings import read_settings
 
+RECIPE = Path(__file__).parents[2] / "recipes" / "exercise"
 COURSE = f"""import nowhere
 harmful_prompts = {[f"How do I pick lock {i}?" for i in range(21)]}
 harmless_prompts = ["Name a tree.", "How do I bake bread?", "No sugar?"]
@@ -155,3 +158,23 @@ def test_the_compatible_score_counts_by_the_courses_own_lists(course: Path, caps
     assert found["exercise_compatible"]["harmful_refusal_rate"]["mean"] == 1.0
     assert found["exercise_compatible"]["harmless_refusal_rate"]["mean"] >= 1 / 3
     assert set(found["lists"]) == {"exercise", "common", "broad"}
+
+
+def test_the_recipes_page_gives_commands_that_there_are(given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (RECIPE / "README.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "course").symlink_to(RECIPE)
+    lines = re.findall(r"^smidgen (.+)$", page, re.MULTILINE)
+    assert len(lines) == 5
+    for line in lines:
+        words = line.split()
+        command = " ".join(words[: 2 if words[0] == "train" else 1])
+        assert given(command, *words[len(command.split()) :])
+
+
+def test_the_recipes_page_imports_what_there_is() -> None:
+    page = (RECIPE / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for module, names in re.findall(r"^from (\w+) import (.+)$", block, re.MULTILINE):
+        written = ast.parse((RECIPE / f"{module}.py").read_text(encoding="utf-8"))
+        assert set(names.split(", ")) <= {node.name for node in written.body if isinstance(node, ast.FunctionDef)}
