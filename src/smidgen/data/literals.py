@@ -58,9 +58,9 @@ def read_literals(path: Path | str, name: str) -> list[tuple[int, str]]:
     try:
         texts = list(_texts(value))
     except _NotWrittenOut as error:
+        line = error.line or assigned[0].lineno
         raise InvalidData(
-            f"{path}, line {error.line or assigned[0].lineno}: expected {name} as a list of texts in quotes, got {error.got}. "
-            "The file is not run, so write the texts out."
+            f"{path}, line {line}: expected {name} as a list of texts in quotes, got {error.got}. The file is not run, so write the texts out."
         ) from None
     except RecursionError:
         raise InvalidData(
