@@ -60,7 +60,8 @@ def read_literals(path: Path | str, name: str) -> list[tuple[int, str]]:
     except _NotWrittenOut as error:
         line = error.line or assigned[0].lineno
         raise InvalidData(
-            f"{path}, line {line}: expected {name} as a list of texts in quotes, got {error.got}. The file is not run, so write the texts out."
+            f"{path}, line {line}: expected {name} as a list of texts in quotes, got {error.got}. "
+            "The file is not run, so write the texts out."
         ) from None
     except RecursionError:
         raise InvalidData(
