@@ -26,10 +26,11 @@ from smidgen.report.artefacts import Run, confirm_trials, read_run
 from smidgen.report.certificate import interval
 from smidgen.report.checks import agreement_text, comparison_rows, curse_rows, detector_rows, transfer_rows
 from smidgen.report.contents import distributions, kind_rows, typical_words
-from smidgen.report.figures import comparators, distributions_svg, frontier_svg, selector_roles
+from smidgen.report.figures import comparators, distributions_svg, selector_roles
 from smidgen.report.frontier import ARM_NAMES, Frontier, frontier
 from smidgen.report.reasons import bars, facts
 from smidgen.report.samples import sample
+from smidgen.report.spots import frontier_svg
 from smidgen.report.verdict import ENDPOINT_NAMES, number, verdict
 from smidgen.runs import content_hash, write_text
 
@@ -53,7 +54,10 @@ def write_report(run_folder: Path | str) -> Path:
 def render(run: Run) -> str:
     """The page as text."""
     here = files("smidgen.report")
-    style, script = (here.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    look, own, script = (
+        here.joinpath(name).read_text(encoding="utf-8") for name in ("look.css", "report.css", "report.js")
+    )
+    style = look + own
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
