@@ -68,7 +68,7 @@ def render(run: Run) -> str:
     page = template.render(
         style=Markup(style), script=Markup(script), style_hash=_hash(style), script_hash=_hash(script), **_view(run)
     )
-    return _printable(page.lstrip())
+    return printable(page.lstrip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def _hash(text: str) -> str:
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
-def _printable(page: str) -> str:
+def printable(page: str) -> str:
     """What HTML cannot hold (control characters, lone surrogates), as a visible sign of it."""
     return _CONTROLS.sub(lambda found: chr(0x2400 + ord(found[0])) if ord(found[0]) < 0x20 else "\ufffd", page)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -26,12 +25,14 @@ def catalogue_of(material: Material) -> tuple[Catalogue, tuple[str, ...]]:
     """The catalogue of a run's pairs, and what a reader must know about what is missing."""
     found = standing(material)
     columns, flags = _columns(material.features)
-    rows = list(_listed(material, found, columns))
+    rows = list(_listed(material, found, columns, flags))
     notes = (*material.notes, *(found.notes if found else ()))
-    return Catalogue(rows, flags=flags | _meta_flags(material)), notes
+    return Catalogue(rows, flags=flags), notes
 
 
-def _listed(material: Material, found: Standing | None, columns: Mapping[str, np.ndarray]) -> Iterator[Listed]:
+def _listed(
+    material: Material, found: Standing | None, columns: Mapping[str, np.ndarray], flags: frozenset[str]
+) -> Iterator[Listed]:
     features = material.features
     row_of = {} if features is None else {int(idx): row for row, idx in enumerate(features.idx)}
     kinds = kind_of(features) if features is not None and _has_kinds(features) else None
@@ -42,6 +43,7 @@ def _listed(material: Material, found: Standing | None, columns: Mapping[str, np
         if kinds is not None and row is not None:
             labels[KIND] = kinds[row]
         numbers = {} if row is None else {name: float(values[row]) for name, values in columns.items()}
+        labels |= {name: "yes" if numbers[name] else "no" for name in flags if name in numbers}
         if own is not None:
             numbers |= _own_numbers(own)
         if pair is not None:
@@ -94,17 +96,10 @@ def _lengths(pair: PreferencePair) -> dict[str, float]:
 def _words(pair: PreferencePair, taken: Mapping[str, str]) -> dict[str, str]:
     """What the data itself says of a pair in words; a name that is ours already is marked as the data's."""
     texts = {name: value for name, value in pair.meta.items() if isinstance(value, str) and value}
+    texts |= {name: "yes" if value else "no" for name, value in pair.meta.items() if isinstance(value, bool)}
     return {f"{name} (data)" if name in taken or name in (STATUS, SOURCE) else name: text for name, text in texts.items()}
 
 
 def _meta_numbers(pair: PreferencePair) -> dict[str, float]:
-    numbers = {name: value for name, value in pair.meta.items() if isinstance(value, (int, float))}
+    numbers = {name: value for name, value in pair.meta.items() if type(value) in (int, float)}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
-
-
-def _meta_flags(material: Material) -> frozenset[str]:
-    kinds: Counter[tuple[str, bool]] = Counter()
-    for pair in material.pairs.values():
-        kinds.update((name, isinstance(value, bool)) for name, value in pair.meta.items() if value is not None)
-    names = {name for name, is_bool in kinds if is_bool}
-    return frozenset(name for name in names if (name, False) not in kinds)
