@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from smidgen.errors import UsageError
 from smidgen.models.chat.base import BudgetSpent, Chat, NoReply, Reply, Sampling
+from smidgen.models.chat.material import nonce_of
+from smidgen.models.chat.whole import Asking
 from smidgen.pairs import Messages, messages_from, text_of
 from smidgen.synthesis.injections import INJECTIONS, injected, probe, probe_targets, report
-from smidgen.synthesis.judge import Asking, conversation, judge_answers, nonce_of
+from smidgen.synthesis.judge import conversation, judge_answers
 from smidgen.synthesis.scoring import Score
 from smidgen.synthesis.task import Rubric, load_task
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -28,8 +29,8 @@ from smidgen.data.checks import Quarantined
 from smidgen.data.prepare import Prepared, pair_row, prepare_pairs, write_quarantine
 from smidgen.errors import UsageError
 from smidgen.models.chat.teacher import STORE
+from smidgen.models.chat.whole import Asking
 from smidgen.runs import json_lines, write_json, write_text
-from smidgen.synthesis.judge import Asking
 from smidgen.synthesis.scoring import Bin, check_unscored, problem_of, summarise, with_scores
 from smidgen.synthesis.task import task_names
 
@@ -57,7 +58,8 @@ def score(
     policy: Annotated[str | None, Parameter(metavar="MODEL")] = None,
     reference: Annotated[str | None, Parameter(metavar="MODEL")] = None,
     rule: Annotated[str | None, Parameter(metavar="NAME")] = None,
-    judge: Annotated[TeacherFlags, FLAT] = _NO_JUDGE,
+    judge: Annotated[str | None, Parameter(metavar="URL|local")] = None,
+    asked: Annotated[TeacherFlags, FLAT] = _NO_JUDGE,
     task: Annotated[str | None, Parameter(metavar="NAME")] = None,
     rubric: Annotated[str | None, RARE, Parameter(metavar="NAME")] = None,
     injection_probe: Annotated[NonNegativeInt | None, Parameter(metavar="N")] = None,
@@ -86,6 +88,7 @@ def score(
         policy: A model trained by DPO: its implicit reward against --reference.
         reference: What --policy was trained from.
         rule: A rule with its settings, such as refusal:patterns=broad.
+        judge: An endpoint, or `local`: another name of --teacher.
         task: Whose rubric the judge goes by: a shipped task or a YAML file.
         rubric: Another of the task's rubrics.
         injection_probe: Answers (20) scored again, 14 times each, with orders to the judge behind them; 0 for none.
@@ -98,7 +101,7 @@ def score(
         replace: Replace score columns that the data has.
         leave_out_missing: Leave pairs without both scores out of --out, and list them in quarantine.jsonl.
     """
-    arguments = dict(locals())
+    arguments = _under_one_name(dict(locals()))
     scorer = _scorer(arguments)
     prepared = prepare_pairs(pairs, max_bad_fraction=max_bad_fraction)
     if not replace:
@@ -109,6 +112,14 @@ def score(
         return _plan(scorer, prepared)
     with claimed(account, "score", arguments, [*pairs, *scorer.inputs], stores=_STORES):
         return _run(scorer, prepared, out, account, keep_replies=keep_replies, whole=not leave_out_missing)
+
+
+def _under_one_name(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with what --judge says where --teacher says it."""
+    judge, asked = arguments.pop("judge"), arguments["asked"]
+    if judge and asked.teacher not in (None, judge):
+        raise UsageError("expected --judge or --teacher, which are two names of one flag, got both; leave one out.")
+    return {**arguments, "asked": dataclasses.replace(asked, teacher=judge or asked.teacher)}
 
 
 def _plan(scorer: Scorer, prepared: Prepared) -> Outcome:
@@ -131,7 +142,7 @@ def _run(scorer: Scorer, prepared: Prepared, out: Path, account: Path, *, keep_r
 
 def _scorer(given: Mapping[str, Any]) -> Scorer:
     """The one way to score that the flags name."""
-    teacher: TeacherFlags = given["judge"]
+    teacher: TeacherFlags = given["asked"]
     given = {**given, "teacher": teacher.teacher}
     named = [way for way in _FLAG if given[way]]
     if len(named) != 1:
@@ -170,12 +181,12 @@ def _by_judge(given: Mapping[str, Any]) -> Scorer:
             f"expected --task, whose rubric the judge goes by, got none; give one of: {', '.join(task_names())}, or a "
             "YAML file."
         )
-    if not given["judge"].model:
+    if not given["asked"].model:
         raise UsageError("expected --model, got none; give the judge's name as its endpoint calls it.")
     limits = {name: given[name] for name in ("max_new_tokens", "most_new_tokens") if given[name] is not None}
     n_probe = 20 if given["injection_probe"] is None else given["injection_probe"]
     asking = Asking(one_turn=given["one_turn"], **limits)
-    return judge_scorer(given["judge"], given["task"], given["rubric"], asking, n_probe)
+    return judge_scorer(given["asked"], given["task"], given["rubric"], asking, n_probe)
 
 
 def _write(

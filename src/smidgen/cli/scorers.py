@@ -21,9 +21,10 @@ from smidgen.errors import UsageError
 from smidgen.models.chat.base import Sampling
 from smidgen.models.chat.estimate import Call, estimate
 from smidgen.models.chat.teacher import open_chat
+from smidgen.models.chat.whole import Asking
 from smidgen.settings import parse_spec
 from smidgen.synthesis.injections import CONTROL, INJECTIONS, injected, probe
-from smidgen.synthesis.judge import Asked, Asking, conversation, judge_answers
+from smidgen.synthesis.judge import Asked, conversation, judge_answers
 from smidgen.synthesis.scoring import PairScores
 from smidgen.synthesis.task import Rubric, load_task, rubric_of, task_path
 

@@ -38,7 +38,6 @@ class TeacherFlags:
     teacher: Annotated[
         str | None,
         Parameter(
-            name=("--teacher", "--judge"),
             metavar="URL|local",
             help="An OpenAI-compatible endpoint, or `local` for a model in this process. "
             "Most addresses end in /v1; the key stands in the environment.",

@@ -5,29 +5,37 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from smidgen.data.checks import BadRow, check_text, normal_words
 from smidgen.data.readers import read_lines, read_records
 from smidgen.errors import InvalidData, UsageError
 
+PromptFormat = Literal["lines", "blocks"]
 
-def load_prompts(path: Path | str) -> list[str]:
-    """The prompts of a file, in its order: text with one a line, a JSON list, or JSONL or CSV with a `prompt` column.
+
+def load_prompts(path: Path | str, *, form: PromptFormat | None = "lines") -> list[str]:
+    """The prompts of a file, in its order: text, a JSON list, or JSONL or CSV with a `prompt` column.
 
     Any of them may be gzipped. Blank lines of a text file are no prompts; a
     repeated prompt stays. A benchmark with holes is not the benchmark
     its user named, so one bad prompt refuses the file.
 
+    Args:
+        path: The file.
+        form: What a prompt is in a text file: a line, or a block of lines between blank ones. None for lines, unless
+            the file might be meant as blocks: has blank lines between others, and several lines together.
+
     Raises:
-        UsageError: No such file.
+        UsageError: No such file, or without a form one that might be meant as blocks.
         InvalidData: An unreadable line, a prompt that is empty or not text, or no prompt at all; says which line.
     """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"expected a prompt file at {path}, found none; give a .txt, .json, .jsonl or .csv file.")
+    values = _text_values(path, form) if _is_text(path) else read_records(path, columns=("prompt",))
     prompts = []
-    for line, value in _values(path):
+    for line, value in values:
         try:
             prompts.append(_prompt(value))
         except BadRow as bad:
@@ -72,17 +80,42 @@ def _fraction(prompt: str, seed: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _values(path: Path) -> Iterator[tuple[int, Any]]:
-    if path.suffix in (".txt", "") or path.name.endswith(".txt.gz"):
-        for line, raw in read_lines(path):
-            try:
-                text = raw if isinstance(raw, BadRow) else raw.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                text = BadRow("wrong_encoding", f"not UTF-8 at byte {error.start}")
-            if isinstance(text, BadRow) or text.strip():
-                yield line, text
-    else:
-        yield from read_records(path, columns=("prompt",))
+def _is_text(path: Path) -> bool:
+    return path.suffix in (".txt", "") or path.name.endswith(".txt.gz")
+
+
+def _text_values(path: Path, form: PromptFormat | None) -> Iterator[tuple[int, str | BadRow]]:
+    blocks = _blocks(path)
+    if form is None and len(blocks) > 1 and (several := [block for block in blocks if len(block) > 1]):
+        lines = sum(map(len, blocks))
+        raise UsageError(
+            f"{path}: expected to know whether a prompt is a line or a block, since blank lines part its {lines} lines "
+            f"into {len(blocks)} blocks, that of line {several[0][0][0]} with {len(several[0])} lines. Give "
+            f"--prompt-format blocks for {len(blocks)} prompts, or --prompt-format lines for {lines}."
+        )
+    for block in blocks:
+        if form == "blocks":
+            bad = next(((line, text) for line, text in block if isinstance(text, BadRow)), None)
+            yield bad or (block[0][0], "\n".join(str(text) for _, text in block))
+        else:
+            yield from block
+
+
+def _blocks(path: Path) -> list[list[tuple[int, str | BadRow]]]:
+    """Numbered lines of a text file, those together between which there is no blank one."""
+    blocks: list[list[tuple[int, str | BadRow]]] = []
+    last = None
+    for line, raw in read_lines(path):
+        try:
+            text = raw if isinstance(raw, BadRow) else raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            text = BadRow("wrong_encoding", f"not UTF-8 at byte {error.start}")
+        if isinstance(text, BadRow) or text.strip():
+            if last != line - 1:
+                blocks.append([])
+            blocks[-1].append((line, text))
+            last = line
+    return blocks
 
 
 def _prompt(value: Any) -> str:

@@ -15,10 +15,12 @@ class Completed:
     Attributes:
         prompt: As it stood in its file.
         texts: At least one; the first is A, the second B.
+        cut: For each of them, whether the limit of tokens ended it; empty where nobody knows.
     """
 
     prompt: str
     texts: tuple[str, ...]
+    cut: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

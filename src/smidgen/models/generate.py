@@ -100,7 +100,7 @@ def sample(
 
     Source: top-p, Holtzman et al. 2020, arXiv:1904.09751; top-k, Fan et al. 2018, arXiv:1805.04833.
     """
-    _check_sampling(n_answers, temperature, top_p, top_k)
+    check_sampling(n_answers, temperature, top_p, top_k)
     ids = range(len(prompts)) if row_ids is None else row_ids
     rows = [prompt for prompt in prompts for _ in range(n_answers)]
     keys = [random_key(f"{seed}/{number}", row_id) for row_id in ids for number in range(n_answers)]
@@ -140,7 +140,8 @@ def drawn(logits: Float[Tensor, "rows vocabulary"], luck: Float[Tensor, " rows"]
     return torch.searchsorted(reached, luck[:, None] * reached[:, -1:], right=True).squeeze(-1)
 
 
-def _check_sampling(n_answers: int, temperature: float, top_p: float, top_k: int) -> None:
+def check_sampling(n_answers: int, temperature: float, top_p: float, top_k: int) -> None:
+    """UsageError for a setting of `sample` that is out of its range."""
     if not 0 < temperature < math.inf:
         raise UsageError(f"expected a temperature above 0, got {temperature}; greedy decoding is `generate`.")
     if not 0 < top_p <= 1:

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from scipy.special import stdtrit
 
 from smidgen.evaluation.statistics import wilson
+from smidgen.models.chat.material import nonce_of
 from smidgen.pairs import random_key, text_of
-from smidgen.synthesis.judge import Asked, nonce_of
+from smidgen.synthesis.judge import Asked
 from smidgen.synthesis.scoring import Score
 from smidgen.synthesis.task import Rubric
 

@@ -7,13 +7,12 @@ sees each answer alone, so that no answer gains from its place.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from smidgen.errors import UsageError
 from smidgen.models.chat.asking import ask_each
-from smidgen.models.chat.base import Chat, NoReply, Sampling
+from smidgen.models.chat.base import Chat, NoReply
+from smidgen.models.chat.material import nonce_of, tagged
+from smidgen.models.chat.whole import Asking, whole_reply
 from smidgen.pairs import Message, Messages, text_of
 from smidgen.synthesis.score_parsing import read_score
 from smidgen.synthesis.scoring import Score
@@ -38,48 +37,6 @@ Score: N"""
 _REQUEST = "Score the answer between the tags {nonce} by the rubric, and end with the line `Score: N`."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """How a judge is asked.
-
-    Attributes:
-        max_new_tokens: Of a reply, at first; one that is cut is asked for again with twice as many.
-        most_new_tokens: Where that ends; a reply that is cut even then has no score.
-        one_turn: Put the rubric into the user's turn, for models that take no system turn.
-        concurrency: Most answers at once.
-    """
-
-    max_new_tokens: int = 512
-    most_new_tokens: int = 4096
-    one_turn: bool = False
-    concurrency: int = 8
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.max_new_tokens <= self.most_new_tokens:
-            raise UsageError(
-                f"expected max_new_tokens of at least 1 and most_new_tokens no less, got {self.max_new_tokens} and "
-                f"{self.most_new_tokens}; 512 and 4096 are usual."
-            )
-
-
-def nonce_of(*texts: str) -> str:
-    """16 hex digits that follow from the texts and occur in none of them.
-
-    >>> nonce_of("Why?", "Because.") == nonce_of("Why?", "Because.") != nonce_of("Why?", "Because!")
-    True
-    """
-    turn = 0
-    while True:
-        digest = hashlib.sha256(f"{turn}".encode())
-        for text in texts:
-            data = text.encode("utf-8", "surrogatepass")
-            digest.update(f" {len(data)} ".encode() + data)
-        nonce = digest.hexdigest()[:16]
-        if not any(nonce in text for text in texts):
-            return nonce
-        turn += 1
-
-
 def conversation(rubric: Rubric, prompt: Messages, answer: str, *, one_turn: bool = False) -> Messages:
     """What a judge is asked about one answer.
 
@@ -91,8 +48,7 @@ def conversation(rubric: Rubric, prompt: Messages, answer: str, *, one_turn: boo
     nonce = nonce_of(*texts.values())
     steps = "" if rubric.step is None else f" in steps of {rubric.step:g}"
     rules = _RULES.format(rubric=rubric.text.strip(), low=rubric.low, high=rubric.high, steps=steps, nonce=nonce)
-    data = "\n\n".join(f"<{name}-{nonce}>\n{text}\n</{name}-{nonce}>" for name, text in texts.items())
-    question = f"{data}\n\n{_REQUEST.format(nonce=nonce)}"
+    question = f"{tagged(texts, nonce)}\n\n{_REQUEST.format(nonce=nonce)}"
     if one_turn:
         return (Message("user", f"{rules}\n\n{question}"),)
     return Message("system", rules), Message("user", question)
@@ -105,12 +61,9 @@ async def judge_answer(chat: Chat, rubric: Rubric, asked: Asked, asking: Asking)
         NoReply: There is none.
         SmidgenError: Of a kind that no answer would be spared, such as a spent budget.
     """
-    turns = conversation(rubric, *asked, one_turn=asking.one_turn)
-    tokens = asking.max_new_tokens
-    while (reply := await chat(turns, Sampling(max_new_tokens=tokens, temperature=0.0))).cut:
-        if tokens >= asking.most_new_tokens:
-            return Score(None, "cut", reply.text)
-        tokens = min(2 * tokens, asking.most_new_tokens)
+    reply = await whole_reply(chat, conversation(rubric, *asked, one_turn=asking.one_turn), asking)
+    if reply.cut:
+        return Score(None, "cut", reply.text)
     found = read_score(reply.text, low=rubric.low, high=rubric.high, step=rubric.step)
     return Score(found.score, found.problem, reply.text)
 

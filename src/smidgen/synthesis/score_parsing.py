@@ -8,9 +8,10 @@ reply.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
+
+from smidgen.models.chat.last_line import label_pattern, labelled_values, without_reasoning
 
 PROBLEMS = {
     "no_score": "the reply does not end with a line `Score: N`",
@@ -37,12 +38,7 @@ class Reading:
     problem: str = ""
 
 
-# "Maximum score: 5" is no verdict; neither is a quoted line, in quotation marks or after >.
-_LABEL = re.compile(r"(?:[-•]\s+)?(?:(?:my|the|final|overall)\s+){0,3}score\s*[:：=]", re.IGNORECASE)
-# Between digits it stays, so that no two numbers become one.
-_MARKUP = re.compile(r"(?<![\d*_`#])[*_`#]+|[*_`#]++(?!\d)")
-# Alone at an end of its line: a tag that is spoken of stands within one.
-_REASONED = re.compile(r"^\s*</think>|</think>\s*$", re.MULTILINE)
+_LABEL = label_pattern("score")
 # "Score: N", "Score: <number>": the form itself, quoted.
 _PLACEHOLDER = re.compile(r"[nx]|<[^<>\d]*>|\[[^\[\]\d]*\]|\{[^{}\d]*\}", re.IGNORECASE)
 _MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
@@ -74,10 +70,10 @@ def read_score(reply: str, *, low: float, high: float, step: float | None = None
     >>> read_score("The first 3 points are true.", low=0, high=5)
     Reading(score=None, problem='no_score')
     """
-    said = _said(reply)
+    said = without_reasoning(reply)
     if said is None:
         return Reading(None, "no_score")
-    values = list(_values(said))
+    values = list(labelled_values(said, _LABEL))
     if not values or not values[-1][0] or _PLACEHOLDER.fullmatch(values[-1][1]):
         return Reading(None, "no_score")
     *others, verdict = [_number(value, high) for _, value in values]
@@ -93,27 +89,6 @@ def read_score(reply: str, *, low: float, high: float, step: float | None = None
 def is_whole(number: float) -> bool:
     """Whether a quotient is a whole number, but for its rounding."""
     return abs(number - round(number)) < 1e-9
-
-
-def _said(reply: str) -> str | None:
-    """A reply without the reasoning before it; None where it is all reasoning."""
-    if closings := list(_REASONED.finditer(reply)):
-        return reply[closings[-1].end() :]
-    if not reply.lstrip().startswith("<think>"):
-        return reply
-    _, closed, said = reply.partition("</think>")
-    return said if closed else None
-
-
-def _values(reply: str) -> Iterator[tuple[bool, str]]:
-    """What stands after the label of each score line, or under it where nothing does; and whether the reply ends so."""
-    lines = [_MARKUP.sub("", line).strip() for line in reply.splitlines()]
-    lines = [line for line in lines if line]
-    for i, line in enumerate(lines):
-        if label := _LABEL.match(line):
-            value, below = line[label.end() :].strip(), "".join(lines[i + 1 : i + 2])
-            if value or not _LABEL.match(below):
-                yield i + (not value) >= len(lines) - 1, value or below
 
 
 def _number(value: str, high: float) -> float | str:

@@ -1,0 +1,163 @@
+"""Completions of prompts by a model in this process: several a prompt, drawn by chance, or one decoded greedily."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from smidgen.data.templates import Template
+from smidgen.data.tokens import encode_prompts
+from smidgen.errors import UsageError
+from smidgen.evaluation.completions import Completed, Completions
+from smidgen.models.generate import check_sampling, generate, sample
+from smidgen.models.load import LanguageModel
+from smidgen.pairs import Message, Scalar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """How completions are drawn.
+
+    Attributes:
+        n: A prompt.
+        seed: Of all draws.
+        temperature: Logits are divided by it; 0 takes the most probable token each time.
+        top_p: Draw from the fewest tokens, most probable first, whose probabilities reach this sum; 1 for all.
+        top_k: Draw from this many most probable tokens, and those as probable as the last; 0 for all.
+        max_new_tokens: Most tokens of a completion.
+        stop: Texts that end a completion, which is kept up to the first of them.
+
+    Raises:
+        UsageError: A setting out of its range, or several completions at temperature 0, which would all be one.
+    """
+
+    n: int = 3
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 64
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise UsageError(f"expected a temperature of 0 or above, got {self.temperature}; 0 decodes greedily.")
+        check_sampling(self.n, self.temperature or 1.0, self.top_p, self.top_k)
+        if self.max_new_tokens < 1:
+            raise UsageError(f"expected max_new_tokens of at least 1, got {self.max_new_tokens}; 64 is usual.")
+        if self.temperature == 0 and self.n > 1:
+            raise UsageError(
+                f"expected one completion a prompt at temperature 0, where all are equal, got {self.n}. Ask for 1, or "
+                "give a temperature above 0."
+            )
+        if "" in self.stop:
+            raise UsageError("expected a text to stop at, got an empty one; leave it out.")
+
+    def meta(self) -> dict[str, Scalar]:
+        """The settings, as a file of completions keeps them."""
+        return {**asdict(self), "stop": json.dumps(self.stop)}
+
+
+def complete(
+    lm: LanguageModel,
+    template: Template,
+    prompts: Sequence[str],
+    *,
+    model: str = "model",
+    label: str = "COMPLETION",
+    n: int = 3,
+    seed: int = 0,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    max_new_tokens: int = 64,
+    stop: Sequence[str] = (),
+    batch_size: int = 32,
+) -> Completions:
+    """Completions of every prompt.
+
+    A completion's luck follows from the seed, its prompt and its letter alone: other prompts, their order and the batch
+    size do not change it, and a prompt that comes twice is completed twice alike.
+
+    Args:
+        prompts: Single turns, as they stand in their file. At least one.
+        model: The model's name, for people.
+        label: What a completion is called.
+        n: Completions a prompt, and so on: see `Drawing`.
+        batch_size: Completions at once.
+
+    Raises:
+        UsageError: A setting out of its range.
+        InvalidData: A prompt that leaves the model no position to write at; says which.
+    """
+    drawing = Drawing(
+        n=n,
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        max_new_tokens=max_new_tokens,
+        stop=tuple(stop),
+    )
+    rows = completed(lm, template, prompts, drawing, batch_size=batch_size)
+    return Completions(model=model, rows=tuple(rows), label=label, meta=drawing.meta())
+
+
+def completed(
+    lm: LanguageModel, template: Template, prompts: Sequence[str], drawing: Drawing, *, batch_size: int = 32
+) -> list[Completed]:
+    """The rows of `complete`."""
+    ids = encode_prompts(prompts, template, lm.tokenizer)
+    written = _written(lm, ids, [_row_id(prompt) for prompt in prompts], drawing, batch_size)
+    # The space that opens an answer is the template's, and is not part of it.
+    space = " " if template.response((Message("assistant", "x"),)).startswith(" ") else ""
+    rows = []
+    for prompt, prompt_ids, answers in zip(prompts, ids, written, strict=True):
+        most = min(drawing.max_new_tokens, lm.max_positions - len(prompt_ids))
+        texts, cut = [], []
+        for tokens in answers:
+            text = str(lm.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+            kept = until(text.removeprefix(space), drawing.stop)
+            texts.append(kept)
+            # End of text is not among the tokens: a completion that reached it is shorter than the most.
+            cut.append(len(tokens) >= most and len(kept) == len(text.removeprefix(space)))
+        rows.append(Completed(prompt, tuple(texts), tuple(cut)))
+    return rows
+
+
+def until(text: str, stop: Sequence[str]) -> str:
+    """A text up to the first of the texts to stop at.
+
+    >>> until("To be.\n\nOr not.", ("Or", "\n\n"))
+    'To be.'
+    """
+    return text[: min((found for end in stop if (found := text.find(end)) >= 0), default=len(text))]
+
+
+def _row_id(prompt: str) -> int:
+    return int.from_bytes(hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+def _written(
+    lm: LanguageModel, ids: Sequence[Sequence[int]], row_ids: Sequence[int], drawing: Drawing, batch_size: int
+) -> list[list[tuple[int, ...]]]:
+    """The tokens of every completion."""
+    if drawing.temperature == 0:
+        greedy = generate(lm, ids, max_new_tokens=drawing.max_new_tokens, batch_size=batch_size)
+        return [[tokens] for tokens in greedy]
+    drawn = sample(
+        lm,
+        ids,
+        seed=drawing.seed,
+        n_answers=drawing.n,
+        max_new_tokens=drawing.max_new_tokens,
+        temperature=drawing.temperature,
+        top_p=drawing.top_p,
+        top_k=drawing.top_k,
+        row_ids=row_ids,
+        batch_size=batch_size,
+    )
+    return [[completion.tokens for completion in answers] for answers in drawn]
