@@ -37,6 +37,7 @@ COMMANDS = {
     "select": ("smidgen.cli.select:select", "Choose a subset of the pairs at a budget."),
     "plan": ("smidgen.cli.plan:plan", "Tell how many prompts and seeds a claim needs."),
     "minimize": ("smidgen.cli.study:minimize", "Find the smallest subset that aligns as well as all."),
+    "view": ("smidgen.cli.view:view", "Show a run's pages: browse pairs, compare blind."),
     "report": ("smidgen.cli.report:report", "Rebuild a run's report from its files."),
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
 }

@@ -55,17 +55,15 @@ def drawn_frontier(found: Frontier) -> list[Drawn]:
             width, height = (72 * float(side) for side in figure.get_size_inches())
             search, confirm = figure.axes
             squeeze = SQUEEZE if name == "narrow" else 1.0
-            points = [
-                *((search, "search", str(i), p.budget, p.score.mean, 0.0) for i, p in enumerate(found.search)),
-                *((confirm, "tested", str(i), t.budget, t.score.mean, 0.0) for i, t in enumerate(found.tested)),
-                *(
-                    (confirm, "arm", arm, found.arms[arm][0] or 0, found.arms[arm][1].mean, aside * squeeze)
-                    for arm, (_, _, aside) in comparators(found).items()
-                ),
-            ]
-            spots = []
-            for axes, group, key, size, score, aside in points:
+
+            def spot(axes: Axes, group: Group, key: str, size: int, score: float, aside: float = 0.0) -> Spot:
                 x, y = axes.transData.transform((size, score))
-                spots.append(Spot(group, key, round(float(scale * x + aside), 2), round(float(height - scale * y), 2)))
+                return Spot(group, key, round(float(scale * x + aside), 2), round(float(height - scale * y), 2))
+
+            spots = [spot(search, "search", str(i), p.budget, p.score.mean) for i, p in enumerate(found.search)]
+            spots += [spot(confirm, "tested", str(i), t.budget, t.score.mean) for i, t in enumerate(found.tested)]
+            for arm, (_, _, aside) in comparators(found).items():
+                size, score = found.arms[arm]
+                spots.append(spot(confirm, "arm", arm, size or 0, score.mean, aside * squeeze))
             drawn.append(Drawn(name, svg, width, height, tuple(spots)))
     return drawn

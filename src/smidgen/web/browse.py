@@ -26,9 +26,7 @@ def browse_routes(pages: Pages, pairs: Browsable, curve: Curve | None) -> APIRou
 
     @router.get(PATH)
     async def browse(request: Request) -> Response:
-        wanted = read_wanted(
-            request.query_params.multi_items(), labels=catalogue.labels, features=catalogue.features
-        )
+        wanted = read_wanted(request.query_params.multi_items(), labels=catalogue.labels, features=catalogue.features)
         among = curve.pairs_of(wanted.among) if curve and wanted.among else None
         if among is None:
             wanted = replace(wanted, among="")
@@ -74,7 +72,7 @@ def _neighbours(wanted: Wanted, found: Found) -> dict[str, str]:
     if not idxs:
         return {}
     if wanted.pair not in idxs:
-        return {"next": query_of(wanted, pair=idxs[0])}
+        return {"next": f"{PATH}?{query_of(wanted, pair=idxs[0])}"}
     at = idxs.index(wanted.pair)
     links = {}
     if at > 0:

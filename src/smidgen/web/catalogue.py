@@ -235,7 +235,11 @@ def _text_condition(text: str) -> tuple[str, list[Any]]:
         fields = " OR ".join(f"{name} LIKE ? ESCAPE '\\'" for name in ("prompt", "chosen", "rejected"))
         return f"idx IN (SELECT idx FROM texts WHERE {fields})", [like] * 3
     phrases = re.findall(r'"([^"]+)"|(\S+)', text.replace("\x00", " "))
-    terms = [_quoted(phrase) if phrase else f"{_quoted(word)}*" for phrase, word in phrases if re.search(r"\w", phrase + word)]
+    terms = [
+        _quoted(phrase) if phrase else f"{_quoted(word)}*"
+        for phrase, word in phrases
+        if re.search(r"\w", phrase + word)
+    ]
     if not terms:
         return "0", []
     return "idx IN (SELECT rowid FROM words WHERE words MATCH ?)", [" ".join(terms)]

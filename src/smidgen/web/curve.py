@@ -12,10 +12,13 @@ from pathlib import Path
 from smidgen.errors import InvalidData
 from smidgen.evaluation.statistics import Interval
 from smidgen.report.artefacts import Run, Trial, confirm_trials, read_run
-from smidgen.report.figures import comparators
+from smidgen.report.figures import comparators, selector_roles
 from smidgen.report.frontier import ARM_NAMES, frontier
 from smidgen.report.spots import Drawn, Spot, drawn_frontier
 from smidgen.report.verdict import verdict
+
+# Markers of the drawing as characters.
+_GLYPHS = {"o": "●", "v": "▼", "^": "▲", "s": "■", "D": "◆", "P": "✚"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Point:
         title: What it is, for people.
         size: Pairs trained on.
         verdict: What its test came to; "" where it was not tested.
+        glyph: Its marker in the drawing, as a character.
+        role: Its colour role there.
         trials: By seed; the first one's id is the point's own.
     """
 
@@ -37,6 +42,8 @@ class Point:
     size: int
     score: Interval
     verdict: str
+    glyph: str
+    role: str
     trials: tuple[Trial, ...]
 
     @property
@@ -46,7 +53,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A benchmark prompt and what models wrote: by the model's name, the text and whether it was taken for a refusal."""
+    """A benchmark prompt and what models wrote: by model, the text and whether it was taken for a refusal."""
 
     harmful: bool
     prompt: str
@@ -119,7 +126,9 @@ class Curve:
         if prompt_set == "confirm":
             found = confirm_trials(self.run.trials, self.run.certificate, arm)
         else:
-            measured = [t for t in self.run.trials if t.arm == arm and t.prompt_set == prompt_set and "score" in t.metrics]
+            measured = [
+                t for t in self.run.trials if t.arm == arm and t.prompt_set == prompt_set and "score" in t.metrics
+            ]
             # Where several recipes were tuned, the frozen one is the one that scored best.
             found = sorted(measured, key=lambda t: (t.seed, -t.metrics["score"]))
         return found[0].trial_id if found else None
@@ -128,17 +137,22 @@ class Curve:
 def _points(run: Run) -> list[Point]:
     found = frontier(run)
     trials = {trial.trial_id: trial for trial in run.trials}
-    points = [
-        Point("search", str(i), p.series, p.budget, p.score, "", tuple(trials[t] for t in p.trial_ids))
-        for i, p in enumerate(found.search)
-    ]
+    roles, points = selector_roles(found), []
+    for i, p in enumerate(found.search):
+        own = tuple(trials[trial_id] for trial_id in p.trial_ids)
+        selector = p.series.removesuffix(", refined")
+        glyph = "●" if selector == p.series else "○"
+        points.append(Point("search", str(i), p.series, p.budget, p.score, "", glyph, roles[selector], own))
     confirmed = [trial for trial in run.trials if trial.prompt_set == "confirm" and trial.arm == "subset"]
     for i, tested in enumerate(found.tested):
         own = sorted((t for t in confirmed if t.budget == tested.budget), key=lambda t: t.seed)
         said = "enough" if tested.passed else "not shown to be enough"
-        points.append(Point("tested", str(i), "the subset", tested.budget, tested.score, said, tuple(own)))
-    for arm in comparators(found):
+        look = ("●", "accent") if tested.passed else ("○", "fail")
+        points.append(Point("tested", str(i), "the subset", tested.budget, tested.score, said, *look, tuple(own)))
+    for arm, (marker, role, _) in comparators(found).items():
         size, score = found.arms[arm]
         own = confirm_trials(run.trials, run.certificate, arm)
-        points.append(Point("arm", arm, ARM_NAMES.get(arm, arm), size or 0, score, "", tuple(own)))
+        points.append(
+            Point("arm", arm, ARM_NAMES.get(arm, arm), size or 0, score, "", _GLYPHS[marker], role, tuple(own))
+        )
     return points

@@ -103,9 +103,14 @@ def _cookies(headers: Headers, name: str) -> Iterable[str]:
 
 
 def _from_our_page(headers: Headers) -> bool:
-    """Whether a browser says that a request comes from a page of this server; who says nothing is not believed."""
-    origin = headers.getlist("origin") == [f"http://{headers['host']}"]
-    return origin and headers.get("sec-fetch-site", "same-origin") == "same-origin"
+    """Whether a browser says that a request comes from a page of this server; who says nothing is not believed.
+
+    Our pages send no referrer, and so their forms give `null` for their origin; then Sec-Fetch-Site, which no script
+    can set, must vouch for them.
+    """
+    origin, site = headers.getlist("origin"), headers.get("sec-fetch-site")
+    ours = origin == [f"http://{headers['host']}"]
+    return site == "same-origin" and (ours or origin == ["null"]) if site is not None else ours
 
 
 def _small(headers: Headers) -> bool:

@@ -43,7 +43,7 @@ def _listed(
         if kinds is not None and row is not None:
             labels[KIND] = kinds[row]
         numbers = {} if row is None else {name: float(values[row]) for name, values in columns.items()}
-        labels |= {name: "yes" if numbers[name] else "no" for name in flags if name in numbers}
+        labels |= {name: "yes" if numbers[name] else "no" for name in sorted(flags) if name in numbers}
         if own is not None:
             numbers |= _own_numbers(own)
         if pair is not None:
@@ -97,9 +97,14 @@ def _words(pair: PreferencePair, taken: Mapping[str, str]) -> dict[str, str]:
     """What the data itself says of a pair in words; a name that is ours already is marked as the data's."""
     texts = {name: value for name, value in pair.meta.items() if isinstance(value, str) and value}
     texts |= {name: "yes" if value else "no" for name, value in pair.meta.items() if isinstance(value, bool)}
-    return {f"{name} (data)" if name in taken or name in (STATUS, SOURCE) else name: text for name, text in texts.items()}
+    return {
+        f"{name} (data)" if name in taken or name in (STATUS, SOURCE) else name: text for name, text in texts.items()
+    }
 
 
 def _meta_numbers(pair: PreferencePair) -> dict[str, float]:
-    numbers = {name: value for name, value in pair.meta.items() if type(value) in (int, float)}
-    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+    return {
+        name: float(value)
+        for name, value in pair.meta.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }

@@ -1,4 +1,4 @@
-"""The pairs that a run worked on: from the files it names, if these still hold what it saw, else from its own tables."""
+"""The pairs that a run worked on: from the files it names, if these still hold what it saw, else its own tables."""
 
 from __future__ import annotations
 

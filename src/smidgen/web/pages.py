@@ -109,7 +109,6 @@ def histogram(spread: Spread, at: float | None = None) -> Markup:
         share = (at - spread.low) / (spread.high - spread.low) if spread.high > spread.low else 0.5
         x = f"{width * min(1.0, max(0.0, share)):.2f}"
         mark = Markup('<line x1="{}" x2="{}" y1="-2" y2="{}"/>').format(x, x, height + 2)
-    return Markup('<svg class="spread" viewBox="0 -2 {} {}" preserveAspectRatio="none" aria-hidden="true">{}{}</svg>').format(
-        width, height + 4, bars, mark
-    )
-
+    return Markup(
+        '<svg class="spread" viewBox="0 -2 {} {}" preserveAspectRatio="none" aria-hidden="true">{}{}</svg>'
+    ).format(width, height + 4, bars, mark)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import webbrowser
 from collections.abc import Callable
@@ -48,10 +49,9 @@ def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[s
             proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
-        try:
+        # An interrupt is how it is meant to end; the server has finished its requests by then.
+        with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass  # how it is meant to end; the server has finished its requests by now
         return address
 
 

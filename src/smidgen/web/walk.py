@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
@@ -34,7 +36,9 @@ def frontier_routes(pages: Pages, curve: Curve) -> APIRouter:
         chosen = curve.point(given.get("point", ""))
         if "point" in given and chosen is None:
             raise UsageError("expected a point of this study, got another. Go back to the curve.")
-        view = {} if chosen is None else _point_view(curve, given.get("point", ""), given.get("trial"), given.get("page"))
+        view = (
+            {} if chosen is None else _point_view(curve, given.get("point", ""), given.get("trial"), given.get("page"))
+        )
         return pages.show(
             "frontier",
             room=PATH,
@@ -49,7 +53,7 @@ def frontier_routes(pages: Pages, curve: Curve) -> APIRouter:
     return router
 
 
-def _point_view(curve: Curve, key: str, trial: str | None, page: str | None) -> dict[str, object]:
+def _point_view(curve: Curve, key: str, trial: str | None, page: str | None) -> dict[str, Any]:
     """What a chosen point shows beside itself: one trial's pairs and completions."""
     point = curve.point(key)
     assert point is not None, "looked up before"

@@ -52,9 +52,7 @@ class Wanted:
         return replace(self, sort=name, down=down, page=1, pair=None)
 
 
-def read_wanted(
-    parameters: Iterable[tuple[str, str]], *, labels: Iterable[str], features: Iterable[str]
-) -> Wanted:
+def read_wanted(parameters: Iterable[tuple[str, str]], *, labels: Iterable[str], features: Iterable[str]) -> Wanted:
     """What an address asks for; what it says of unknown labels or features, or not in numbers, is passed over.
 
     >>> read_wanted([("q", "tea"), ("sort", "-idx"), ("from.n", "2")], labels=[], features=["n"]).ranges
