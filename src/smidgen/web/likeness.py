@@ -46,14 +46,13 @@ class Likeness:
         return "Likeness is the share of both pairs’ words that they have in common."
 
     def twins(self, pair: Listed) -> list[Twin]:
-        """The nearest of the kept and of the left out; where nothing was chosen, the nearest of all."""
+        """The nearest of the kept and of the left out, the other side first; where none was chosen, of all."""
         if self._features is not None and pair.idx in self._row_of:
-            masks = {"kept": self._is_kept, "left out": ~self._is_kept} if self._kept else {}
-            return [
-                twin
-                for among, mask in (masks or {"all": np.ones(len(self._features), dtype=bool)}).items()
-                if (twin := self._nearest(pair.idx, among, mask))
-            ]
+            everything = np.ones(len(self._features), dtype=bool)
+            masks = {"kept": self._is_kept, "left out": ~self._is_kept} if self._kept else {"all": everything}
+            # First the one on the other side: it is what a reader asks for.
+            order = sorted(masks, key=lambda among: (among == "kept") == (pair.idx in self._kept))
+            return [twin for among in order if (twin := self._nearest(pair.idx, among, masks[among]))]
         return self._by_words(pair) if self._features is None and not self._kept else []
 
     def _nearest(self, idx: int, among: str, mask: np.ndarray) -> Twin | None:

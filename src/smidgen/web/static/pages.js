@@ -11,7 +11,8 @@ document.addEventListener("keydown", (event) => {
   const types = at !== null && at.matches("input, select, textarea");
   // Typing is typing; and space or an arrow does what it always does on a control that has the focus.
   if (types && key !== "Escape") return;
-  if (types) { at.blur(); return; }
+  // Not to empty the search field, which is what browsers do.
+  if (types) { event.preventDefault(); at.blur(); return; }
   if (at !== null && key === "Space") return;
   const wanted = Array.from(document.querySelectorAll("[data-keys]")).find(
     (element) => element.dataset.keys.split(" ").includes(key) && !element.disabled,
