@@ -22,6 +22,14 @@ document.addEventListener("keydown", (event) => {
   if (wanted.matches("input")) wanted.select(); else wanted.click();
 });
 
+// A point in a drawing stands for its line in the list, which htmx knows how to follow.
+document.addEventListener("click", (event) => {
+  const spot = event.target.closest("a[data-point]");
+  if (spot === null || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  document.getElementById(`point-${spot.dataset.point}`).click();
+});
+
 document.addEventListener("htmx:beforeRequest", (event) => {
   returnTo = event.detail.elt.dataset.return || null;
 });
