@@ -155,8 +155,8 @@ def _ratings(found: Comparison) -> list[str]:
         ends = "" if first.low is None or first.high is None else f" [{first.low:.0f}, {first.high:.0f}]"
         note = f" ({board.problem})" if board.problem else ""
         said.append(
-            f"By {judge}, {first.model} is rated highest at {first.rating:.0f} Elo points{ends}, {word} {second.model} at "
-            f"{second.rating:.0f}{note}."
+            f"By {judge}, {first.model} is rated highest at {first.rating:.0f} Elo points{ends}, {word} {second.model} "
+            f"at {second.rating:.0f}{note}."
         )
     return said
 

@@ -231,7 +231,7 @@ def majority(verdicts: Iterable[Verdict]) -> dict[Key, float]:
 def _accords(verdicts: Sequence[Verdict], judges: Sequence[str]) -> Iterable[Accord]:
     """Each two judges, all of them where they are more, and the people of one where there are several."""
     words = {judge: majority(v for v in verdicts if v.judge == judge) for judge in judges}
-    groups = [pair for pair in combinations(judges, 2)] + ([tuple(judges)] if len(judges) > 2 else [])
+    groups = list(combinations(judges, 2)) + ([tuple(judges)] if len(judges) > 2 else [])
     for group in groups:
         yield Accord(who=group, agreement=_agreement([words[judge] for judge in group]))
     for judge in judges:
