@@ -33,6 +33,7 @@ COMMANDS = {
     "critique": ("smidgen.cli.critique:critique", "Make pairs: a teacher answers, criticises, revises."),
     "score": ("smidgen.cli.score:score", "Score both answers of pairs: reward model, judge, policy, rule."),
     "train": ("smidgen.cli.train:app", "Train a model: sft, dpo and other preference losses."),
+    "generate": ("smidgen.cli.generate:generate", "Write completions of prompts by a model, several each."),
     "bench": ("smidgen.cli.bench:bench", "Measure what a model refuses: the harmful, the harmless."),
     "select": ("smidgen.cli.select:select", "Choose a subset of the pairs at a budget."),
     "plan": ("smidgen.cli.plan:plan", "Tell how many prompts and seeds a claim needs."),
@@ -41,9 +42,9 @@ COMMANDS = {
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
 }
 
-# Studies keep every finished trial, trainings checkpoints, critiques and scores replies; nothing else is resumed.
+# Studies keep every finished trial, trainings checkpoints, critiques and scores replies, generate what is written.
 _AFTER_INTERRUPT = {True: "run the same command again to resume", False: "the same command starts again"}
-_RESUMED = {"minimize", "demo", "train", "critique", "score"}
+_RESUMED = {"minimize", "demo", "train", "critique", "score", "generate"}
 
 
 def build_app(*, full_help: bool = False) -> App:

@@ -45,7 +45,7 @@ class TeacherFlags:
     ] = None
     model: Annotated[
         str | None,
-        Parameter(metavar="NAME", help="As the endpoint calls it; with `local`, a folder or a hub name."),
+        Parameter(metavar="NAME", help="As the endpoint calls it; else a folder or a hub name."),
     ] = None
     budget: Annotated[
         str | None,
