@@ -12,15 +12,16 @@ _MOST_NUMBERS = 8
 
 
 def conclusion(found: Comparison) -> list[str]:
-    """Sentences for people, a paragraph for each pair of models, then the judges' agreement and the ratings."""
-    paragraphs = [" ".join(_of_result(result)) for result in found.results]
+    """Paragraphs for people: of two models, what each judge says; of more, the ratings and each pair in a sentence."""
+    pairs = list(dict.fromkeys((r.model_a, r.model_b) for r in found.results))
+    if len(pairs) > 1:
+        paragraphs = _ratings(found)
+        paragraphs += [_of_result(r)[0] for r in found.results] if len(found.judges) == 1 else []
+    else:
+        paragraphs = [" ".join(_of_result(result)) for result in found.results]
     if len(found.judges) > 1:
-        paragraphs += [
-            _over_judges(found, pair) for pair in dict.fromkeys((r.model_a, r.model_b) for r in found.results)
-        ]
-    if text := _accord(found):
-        paragraphs.append(text)
-    return paragraphs + _ratings(found)
+        paragraphs += [_over_judges(found, pair) for pair in pairs]
+    return [*paragraphs, text] if (text := _accord(found)) else paragraphs
 
 
 def leader(result: Result) -> str | None:
@@ -41,8 +42,8 @@ def _of_result(result: Result) -> list[str]:
         f"half: {counts.wins} won, {counts.losses} lost, {counts.ties} tied"
     )
     if counts.ties == counts.n:
-        opening = f"By {result.judge}, {a} and {b} tie on every verdict: {numbers}."
-    elif best:
+        return [f"By {result.judge}, {a} and {b} tie on every verdict: {numbers}.", *_doubts(result)]
+    if best:
         opening = f"By {result.judge}, {front} is preferred to {behind}: {numbers}; p = {result.p:.3g}."
     else:
         opening = f"By {result.judge}, {a} and {b} cannot be told apart: {front} has {numbers}; p = {result.p:.3g}."
@@ -139,7 +140,7 @@ def _accord(found: Comparison) -> str:
         if accord.agreement and (len(found.judges) <= 2 or len(accord.who) > 2 or "human" in accord.who):
             one = accord.agreement
             ends = "" if one.low is None else f" [{one.low:.2f}, {one.high:.2f}]"
-            said.append(f"{' and '.join(accord.who)} agree with Krippendorff's α {one.alpha:.2f}{ends}")
+            said.append(f"{', '.join(accord.who)} agree with Krippendorff's α {one.alpha:.2f}{ends}")
     return f"{'; '.join(said)}; 1 is complete agreement, 0 is chance." if said else ""
 
 
