@@ -82,7 +82,7 @@ def _dress(axes: Axes, models: list[str], palette: Mapping[str, str]) -> None:
     axes.set_facecolor("none")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(palette["muted"])
-    axes.axvline(MEAN, color=palette["rule"], linewidth=1)
+    axes.axvline(MEAN, color=palette["muted"], linewidth=1, zorder=0)
     axes.grid(axis="x", color=palette["rule"], linewidth=0.8)
     axes.set_axisbelow(True)
     names = [name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…" for name in models]
