@@ -8,10 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from cyclopts.types import ExistingFile, PositiveInt
 
-from smidgen.cli.flags import FLAT, RARE, DryRun, Out, Seed, TemplateName
+from smidgen.cli.flags import RARE, DryRun, Out, Seed, TemplateName
 from smidgen.cli.generators import PARTS, Generator, Local, endpoint_generator, local_generator
 from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.teacher import TeacherFlags
@@ -24,6 +24,8 @@ from smidgen.evaluation.completions_text import check_label
 from smidgen.models.chat.teacher import LOCAL, STORE
 from smidgen.runs import read_json, remove_folder, write_json
 
+# All but its --teacher and --model stand in --help-all only.
+_FLAT_BUT_RARE = Parameter(name="*", group=Group("With --teacher", sort_key=2))
 SUMMARY = "generation.json"
 _NOBODY = TeacherFlags()
 _STORES = tuple(f"{STORE}{end}" for end in ("", "-wal", "-shm"))
@@ -34,7 +36,7 @@ _LOCAL_ONLY = {"template": None, "top_k": 0, "truncate_prompt": False, "batch_si
 
 def generate(
     *,
-    by: Annotated[TeacherFlags, FLAT] = _NOBODY,
+    by: Annotated[TeacherFlags, _FLAT_BUT_RARE] = _NOBODY,
     prompts: Annotated[ExistingFile, Parameter(metavar="FILE")],
     prompt_format: Annotated[Literal["lines", "blocks"] | None, Parameter()] = None,
     out: Out,
@@ -60,20 +62,20 @@ def generate(
     the seed, its prompt and its letter alone. The same command goes on where an earlier one was interrupted.
 
     Args:
-        prompts: One a line, a JSON list, or JSONL or CSV with a prompt column.
-        prompt_format: In a text file, a prompt is a line, or a block between blank lines. Lines, where not given,
-            unless the file might be meant as blocks.
-        completions: A prompt: A, B, C; at temperature 0 there is one. 3 where not given.
-        max_new_tokens: Longest completion.
+        prompts: Text, a JSON list, or JSONL or CSV with a prompt column.
+        prompt_format: A prompt in text; a block ends at a blank line. Lines where not given, unless the file might be
+            meant as blocks: then it has to be said.
+        completions: Of each prompt: 3, or 1 at temperature 0. They are A, B, C and so on.
+        max_new_tokens: Longest completion; how many this cuts is told.
         temperature: 0 takes the most probable token each time.
         top_p: Draw from the most probable tokens that reach this sum.
-        top_k: Draw from this many most probable tokens; 0 for all.
-        stop: A completion ends before this text; repeatable. \n is a line break.
+        top_k: Draw from so many most probable tokens; 0 for all.
+        stop: A completion ends before this text, in which \n is a line break; repeatable.
         label: Heading of a completion, such as SUMMARY.
-        name: In the names of the files; from the name of the prompt file where not given.
+        name: What the files are named for, in place of the prompt file, such as shakespeare_completions.
         truncate_prompt: Keep only the end of prompts that leave no room for --max-new-tokens; counted.
         batch_size: Completions at once.
-        dtype: Of the weights: float32, bfloat16 or float16.
+        dtype: Of the weights: float32, bfloat16 or float16. A GPU is used where there is one.
     """
     arguments = dict(locals())
     drawing = _drawing(arguments)
@@ -81,13 +83,14 @@ def generate(
     _check_flags(arguments)
     asked = load_prompts(prompts, form=prompt_format)
     model = model_name(by.model or "")
-    stem = out / f"output_{name or name_for(prompts, label)}_{model}"
+    stem = out / f"output_{name_for(name or prompts, label)}_{model}"
     inputs = [prompts] if _is_endpoint(by) else [prompts, by.model or ""]
     with claimed(out, "generate", arguments, inputs, scratch=(PARTS,), stores=_STORES):
         if (out / SUMMARY).exists() and all(path.exists() for path in _files(stem)):
             return _outcome(read_json(out / SUMMARY), stem, ["done before, nothing to do"])
         generator = _generator(arguments, asked, drawing)
         counts = {"model": model, "prompts": len(asked), "completions": len(asked) * drawing.n}
+        counts["repeated_prompts"] = len(asked) - len(set(asked))
         if dry_run:
             summary = {**counts, **generator.facts}
             return Outcome(summary, "\n".join([*_about(summary), *generator.plan, "dry run: nothing written"]))
@@ -162,14 +165,24 @@ def _generator(given: Mapping[str, Any], prompts: Sequence[str], drawing: Drawin
 
 
 def _about(summary: Mapping[str, Any]) -> list[str]:
-    """What is written of which prompts, and what became of those."""
+    """What is written of which prompts, and what there is to say of those."""
     n_prompts = summary["prompts"]
-    lines = [f"{summary['completions'] // n_prompts} completions of each of {n_prompts} prompts by {summary['model']}"]
+    n = summary["completions"] // n_prompts
+    lines = [
+        f"{_counted(n, 'completion')}{' of each' * (n_prompts > 1)} of {_counted(n_prompts, 'prompt')} by "
+        f"{summary['model']}"
+    ]
+    if repeated := summary["repeated_prompts"]:
+        lines.append(f"{_counted(repeated, 'prompt')} came before and got the same completions again")
     if truncated := summary.get("truncated_prompts"):
-        lines.append(f"{len(truncated)} prompts lost their beginning, which left no room for a completion")
+        lines.append(f"{_counted(len(truncated), 'prompt')} lost the beginning, which left no room to write")
     if tight := summary.get("short_of_room"):
-        lines.append(f"{tight} prompts leave room for fewer tokens than were asked for")
+        lines.append(f"{_counted(tight, 'prompt')} left room for fewer tokens than were asked for")
     return lines
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def _outcome(summary: Mapping[str, Any], stem: Path, further: Sequence[str]) -> Outcome:

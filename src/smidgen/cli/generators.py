@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from smidgen.cli.progress import counted_progress
 from smidgen.cli.teacher import TeacherFlags, asking_progress, estimate_data, estimate_lines, spending_lines
-from smidgen.errors import InvalidData, SmidgenError
-from smidgen.evaluation.complete import Drawing, completed, end_that_fits
+from smidgen.errors import SmidgenError
+from smidgen.evaluation.complete import Drawing, as_read, completed
 from smidgen.evaluation.completions import Completed
 from smidgen.pairs import Scalar
 from smidgen.runs import read_json, write_json
 
 if TYPE_CHECKING:
-    from smidgen.data.templates import Template
     from smidgen.models.load import LanguageModel
 
 PARTS = "parts"
@@ -71,7 +70,7 @@ def local_generator(model: str, prompts: Sequence[str], drawing: Drawing, local:
 
     lm = load_language_model(model, dtype=local.dtype, device="cuda" if torch.cuda.is_available() else "cpu")
     template = load_template(local.template, lm.tokenizer)
-    asked = _asked(lm, template, prompts, drawing, truncate=local.truncate_prompt)
+    asked = as_read(lm, template, prompts, drawing, truncate=local.truncate_prompt)
     lengths = [len(ids) for ids in encode_prompts(asked, template, lm.tokenizer)]
     truncated = [i + 1 for i, (prompt, text) in enumerate(zip(prompts, asked, strict=True)) if prompt != text]
     tight = sum(length + drawing.max_new_tokens > lm.max_positions for length in lengths)
@@ -82,7 +81,7 @@ def local_generator(model: str, prompts: Sequence[str], drawing: Drawing, local:
         return completed(lm, template, some, drawing, asked=ends, batch_size=local.batch_size)
 
     facts = {
-        "model": _facts(lm),
+        "weights": _facts(lm),
         "template": template.name,
         "prompt_tokens": {"least": min(lengths), "most": max(lengths), "all": sum(lengths)},
         "truncated_prompts": truncated,
@@ -129,26 +128,6 @@ def endpoint_generator(flags: TeacherFlags, prompts: Sequence[str], drawing: Dra
         meta={key: value for key, value in drawing.meta().items() if key not in ("seed", "top_k")},
         plan=estimate_lines(found),
     )
-
-
-def _asked(
-    lm: LanguageModel, template: Template, prompts: Sequence[str], drawing: Drawing, *, truncate: bool
-) -> list[str]:
-    """What the model reads: the prompts, or their ends where they are too long and may be truncated."""
-    from smidgen.data.tokens import encode_prompts
-
-    texts = list(prompts)
-    room = lm.max_positions - (min(drawing.max_new_tokens, lm.max_positions - 1) if truncate else 1)
-    for i, ids in enumerate(encode_prompts(prompts, template, lm.tokenizer)):
-        if len(ids) > room:
-            texts[i] = end_that_fits(lm, template, prompts[i], room) if truncate else ""
-            if not texts[i].strip():
-                raise InvalidData(
-                    f"prompt {i + 1} ({prompts[i][:40]!r}…): expected at most {room} tokens, which leaves the model's "
-                    f"{lm.max_positions} positions room to write, got {len(ids)}. Shorten it, or give "
-                    "--truncate-prompt, which keeps the end of such prompts."
-                )
-    return texts
 
 
 def _in_parts(

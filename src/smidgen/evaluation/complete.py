@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from smidgen.data.templates import Template
 from smidgen.data.tokens import encode_prompts
-from smidgen.errors import UsageError
+from smidgen.errors import InvalidData, UsageError
 from smidgen.evaluation.completions import Completed, Completions
 from smidgen.models.generate import check_sampling, generate, sample
 from smidgen.models.load import LanguageModel
@@ -103,7 +103,8 @@ def complete(
         max_new_tokens=max_new_tokens,
         stop=tuple(stop),
     )
-    rows = completed(lm, template, prompts, drawing, batch_size=batch_size)
+    asked = as_read(lm, template, prompts, drawing, truncate=False)
+    rows = completed(lm, template, prompts, drawing, asked=asked, batch_size=batch_size)
     return Completions(model=model, rows=tuple(rows), label=label, meta=drawing.meta())
 
 
@@ -137,6 +138,31 @@ def completed(
             cut.append(len(tokens) >= most and texts[-1] == whole)
         rows.append(Completed(prompt, tuple(texts), tuple(cut)))
     return rows
+
+
+def as_read(
+    lm: LanguageModel, template: Template, prompts: Sequence[str], drawing: Drawing, *, truncate: bool
+) -> list[str]:
+    """What a model reads of prompts: all, or where they are too long, and may be truncated, their ends.
+
+    Args:
+        truncate: Whether to cut prompts that leave less room than `max_new_tokens`.
+
+    Raises:
+        InvalidData: A prompt that leaves no position to write at; says which.
+    """
+    texts = list(prompts)
+    room = lm.max_positions - (min(drawing.max_new_tokens, lm.max_positions - 1) if truncate else 1)
+    for i, ids in enumerate(encode_prompts(prompts, template, lm.tokenizer)):
+        if len(ids) > room:
+            texts[i] = end_that_fits(lm, template, prompts[i], room) if truncate else ""
+            if not texts[i].strip():
+                advice = "give fewer --max-new-tokens" if truncate else "give --truncate-prompt, which keeps its end"
+                raise InvalidData(
+                    f"prompt {i + 1} ({prompts[i][:40]!r}…): expected at most {room} tokens, which leaves the model's "
+                    f"{lm.max_positions} positions room to write, got {len(ids)}. Shorten it, or {advice}."
+                )
+    return texts
 
 
 def end_that_fits(lm: LanguageModel, template: Template, prompt: str, room: int) -> str:

@@ -30,13 +30,15 @@ def plural(label: str) -> str:
 
 
 def name_for(prompts: Path | str, label: str) -> str:
-    """What the completions of a file of prompts are called, from that file's name.
+    """What the completions of a file of prompts are called, from that file's name; what is one already stays.
 
     >>> name_for("input_shakespeare_prefixes.txt", "COMPLETION"), name_for("data/five.jsonl", "SUMMARY")
     ('shakespeare_completions', 'five_summaries')
     """
-    stem = Path(prompts).name.removesuffix(".gz")
-    words = stem.rpartition(".")[0].removeprefix("input_") or stem
+    name = Path(prompts).name.removesuffix(".gz")
+    words = _file_word(name.rpartition(".")[0] or name).removeprefix("input_")
+    if words.endswith(f"_{plural(label)}"):
+        return words
     topic, _, kind = words.rpartition("_")
     return f"{topic if topic and kind.lower() in _PROMPT_KINDS else words}_{plural(label)}"
 
@@ -51,7 +53,11 @@ def model_name(name_or_path: str | Path) -> str:
     if path.is_dir():
         path = path.resolve()
     name = path.parent.name if path.name == "model" and path.parent.name else path.name
-    return re.sub(r"[^\w.+-]+", "-", name) or "model"
+    return _file_word(name) or "model"
+
+
+def _file_word(text: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", text)
 
 
 def write_completions_text(path: Path | str, completions: Completions) -> None:

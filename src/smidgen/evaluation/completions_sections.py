@@ -53,9 +53,10 @@ def sections_of(text: str, source: str) -> list[Section]:
         InvalidData: No heading of a completion.
     """
     lines = text.split("\n")
-    found = {i: match for i, line in enumerate(lines) if (match := _HEADING.fullmatch(line))}
-    if found and lines[next(iter(found))].endswith("\r"):
+    first = next(filter(_HEADING.fullmatch, lines), "")
+    if first.endswith("\r"):
         lines = [line.removesuffix("\r") for line in lines]
+    found = {i: match for i, line in enumerate(lines) if (match := _HEADING.fullmatch(line))}
     prompt_word = next((match["prompt"] for match in found.values() if match["prompt"]), None)
     label = next((match["label"] or match["only"] for match in found.values() if not match["prompt"]), None)
     if label is None:
