@@ -21,7 +21,6 @@ from typing import Any
 
 from smidgen.cli.compare import labels
 from smidgen.errors import InvalidData
-from smidgen.evaluation import judges as _registers_the_judges  # noqa: F401
 from smidgen.evaluation.judges.base import Desk, Paid, load_judge
 from smidgen.evaluation.matches import Match
 from smidgen.evaluation.statistics import wilson

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,13 +19,13 @@ from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.teacher import TeacherFlags, asking_progress, estimate_data, estimate_lines, spending_lines
 from smidgen.data.prompts import load_prompts
 from smidgen.errors import UsageError
-from smidgen.evaluation import judges as _registers_the_judges  # noqa: F401
 from smidgen.evaluation.complete import Drawing
 from smidgen.evaluation.conclusion import conclusion
 from smidgen.evaluation.judges.base import Desk, Judge, Paid, load_judge
 from smidgen.evaluation.matches import Match, matches_of, write_matches
 from smidgen.evaluation.sidebyside import Comparison
 from smidgen.evaluation.sidebyside import compare as side_by_side
+from smidgen.evaluation.verdict_parsing import PROBLEMS
 from smidgen.evaluation.verdicts import Verdict, read_verdicts, write_verdicts
 from smidgen.models.chat.teacher import STORE
 from smidgen.runs import write_json
@@ -220,8 +221,10 @@ def _written(
     write_comparison(out / "comparison.html", found, said, work.matches, verdicts)
     if any(board.rows[0].rating is not None for board in found.ratings.values()):
         ratings_png(found.ratings, out / "ratings.png")
-    missing = sum(sum(result.missing.values()) for result in found.results)
-    if any("waiting" in result.missing for result in found.results):
+    problems = Counter(problem for result in found.results for problem in Counter(result.missing).elements())
+    if problems["waiting"]:
         lines.append("the budget is spent; run the same command with a larger --budget to go on")
+    elif unanswered := problems.total() - sum(problems[name] for name in PROBLEMS):
+        lines.append(f"{unanswered} matches got no reply; the same command asks again")
     lines.append(f"written to {out / 'comparison.html'}, comparison.json and verdicts.jsonl")
-    return Outcome({**data, "out": str(out)}, "\n".join([comparison_text(found, said), "", *lines]), missing)
+    return Outcome({**data, "out": str(out)}, "\n".join([comparison_text(found, said), "", *lines]), problems.total())
