@@ -137,6 +137,11 @@ def test_verdicts_from_anywhere_are_rated_without_completions(run: Run) -> None:
             2,
             "distinct",
         ),
+        (
+            ["output_x_sft.jsonl", "output_x_completions_dpo.txt", "--judge", "longer", "--rubric", "x"],
+            2,
+            "--judge chat only",
+        ),
         (["--verdicts", "empty.txt"], 2, "empty.txt"),
         (["--verdicts", "bad.jsonl"], 3, "bad.jsonl, line 1"),
         (["--verdicts", "bad.jsonl", "--judge", "longer"], 2, "--verdicts alone"),
@@ -189,3 +194,10 @@ def test_models_write_first_and_are_taken_up_again(run: Run) -> None:
 def test_the_help_page_fits_a_screen(run: Run) -> None:
     _, out, _ = run("--help")
     assert len(out.splitlines()) <= 27 and max(map(len, out.splitlines())) <= 80
+
+
+def test_a_runs_settings_make_the_same_run(run: Run, files: tuple[str, str]) -> None:
+    assert run(*files, "--judge", "longer", "--out", "r")[0] == 0
+    before = Path("r/comparison.json").read_bytes()
+    assert run("--config", "r/settings.yaml")[0] == 0
+    assert Path("r/comparison.json").read_bytes() == before

@@ -37,7 +37,8 @@ _STORES = tuple(f"{STORE}{end}" for end in ("", "-wal", "-shm"))
 
 
 def compare(
-    *models: Annotated[str, Parameter(metavar="MODEL")],
+    models: Annotated[tuple[str, ...], Parameter(metavar="MODEL")] = (),
+    *,
     judge: Annotated[tuple[str, ...], Parameter(metavar="JUDGE")] = (),
     out: Out,
     prompts: Annotated[ExistingFile | None, Parameter(metavar="FILE")] = None,
@@ -88,6 +89,10 @@ def compare(
     with claimed(out, "compare", arguments, [*inputs, *local], scratch=(FOLDER,), stores=_STORES):
         desk = _desk(by, out, rubric, samples)
         bench = {label: load_judge(spec, desk) for label, spec in labels(judge).items()}
+        if (rubric or samples or by.teacher) and not any(isinstance(one, Paid) for one in bench.values()):
+            raise UsageError(
+                "expected --rubric, --samples and --teacher with --judge chat only, got none; leave them out."
+            )
         given = [v for path in verdicts for v in read_verdicts(path)]
         if dry_run and any(c.is_model for c in asked):
             return Outcome({"judges": list(bench)}, "dry run: nothing written; what models will write is not known yet")
