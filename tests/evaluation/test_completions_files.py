@@ -23,7 +23,16 @@ from smidgen.evaluation.completions_files import (
 from smidgen.evaluation.completions_text import from_text, to_text
 
 LOOKS_LIKE_A_HEADING = [
-    *("COMPLETION 2-B", "PROMPT 3", "SUMMARY 1", "POST 2", "**COMPLETION 1-A:**", "# PROMPT 1 #", "POEM 1-A: no"),
+    *(
+        "COMPLETION 2-B",
+        "PROMPT 3",
+        "SUMMARY 1",
+        "POST 2",
+        "**COMPLETION 1-A:**",
+        "# PROMPT 1 #",
+        "POEM 1-A: no",
+        "PROMPT " + "9" * 5000,
+    ),
     *("\\PROMPT 3", "\\\\COMPLETION 1-A", "\\", "\\ \\", "\\begin", "PROMPT 1\r", "", " ", "---", "\x0c", "\ufeff"),
 ]
 line = st.one_of(st.text(alphabet=" \\\t\r#-*a:1A", max_size=5), st.sampled_from(LOOKS_LIKE_A_HEADING))
@@ -132,9 +141,10 @@ def test_other_words_and_numbers_are_no_headings() -> None:
         ("", "expected completions below headings such as COMPLETION 1-A, got none"),
         ("PROMPT 1\nx\n", "expected completions below headings"),
         ("PROMPT 1\nx\nCOMPLETION 1-B\n", "line 3: expected COMPLETION 1-A, got COMPLETION 1-B"),
-        ("PROMPT 1\nx\nCOMPLETION 1-A\nPROMPT 3\n", "line 4: expected COMPLETION 1-B or PROMPT 2, got PROMPT 3"),
+        ("PROMPT 1\nx\nCOMPLETION 1-A\nPROMPT 3\n", "line 4: expected PROMPT 2 or COMPLETION 1-B, got PROMPT 3"),
         ("PROMPT 1\nx\nPROMPT 2\ny\nCOMPLETION 2-A\n", "line 3: expected COMPLETION 1-A, got PROMPT 2"),
         ("COMPLETION 1-A\nPROMPT 1\n", "line 1: expected PROMPT 1, got COMPLETION 1-A"),
+        ("POST 1\nSUMMARY 1\nSUMMARY 2\n", "line 3: expected POST 2 or SUMMARY 1-B, got SUMMARY 2-A"),
         ("COMPLETION 2-A\n", "line 1: expected .*1.*, got .* 2"),
         ("PROMPT 1\nCOMPLETION 1-A\nPROMPT 2\nCOMPLETION 2-A\nCOMPLETION 2-B\n", "same number for every prompt"),
         ("PROMPT 1\nCOMPLETION 1-A\nPROMPT 2\n", "same number for every prompt"),

@@ -62,11 +62,11 @@ def generate(
     the seed, its prompt and its letter alone. The same command goes on where an earlier one was interrupted.
 
     Args:
-        prompts: Text, a JSON list, or JSONL or CSV with a prompt column.
-        prompt_format: A prompt in text; a block ends at a blank line. Lines where not given, unless the file might be
-            meant as blocks: then it has to be said.
-        completions: Of each prompt: 3, or 1 at temperature 0. They are A, B, C and so on.
-        max_new_tokens: Longest completion; how many this cuts is told.
+        prompts: Text, or JSON, JSONL or CSV: a list, or a prompt column.
+        prompt_format: What a prompt is in text. A block ends at a blank line. Lines where not given, unless the file
+            might be meant as blocks: then it has to be said.
+        completions: Of each prompt, A, B, C and so on. 3 where not given, 1 at temperature 0.
+        max_new_tokens: Longest completion. How many this cuts is told.
         temperature: 0 takes the most probable token each time.
         top_p: Draw from the most probable tokens that reach this sum.
         top_k: Draw from so many most probable tokens; 0 for all.
