@@ -39,6 +39,7 @@ COMMANDS = {
     "plan": ("smidgen.cli.plan:plan", "Tell how many prompts and seeds a claim needs."),
     "minimize": ("smidgen.cli.study:minimize", "Find the smallest subset that aligns as well as all."),
     "compare": ("smidgen.cli.compare:compare", "Compare models: who wins, for whom, how sure."),
+    "explain": ("smidgen.cli.explain:app", "Explain ratings, losses and β on your own numbers."),
     "export": ("smidgen.cli.export:export", "Write pairs as TRL, LLaMA-Factory and others read them."),
     "report": ("smidgen.cli.report:report", "Rebuild a run's report from its files."),
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
