@@ -9,8 +9,9 @@ import pytest
 
 from smidgen.report.artefacts import read_run
 from smidgen.report.contents import distributions
-from smidgen.report.figures import comparators, distributions_svg, frontier_png, frontier_svg, selector_roles
+from smidgen.report.figures import comparators, distributions_svg, frontier_png, selector_roles
 from smidgen.report.frontier import frontier
+from smidgen.report.spots import frontier_svg
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ COMMANDS = {
     "compare": ("smidgen.cli.compare:compare", "Compare models: who wins, for whom, how sure."),
     "explain": ("smidgen.cli.explain:app", "Explain ratings, losses and β on your own numbers."),
     "export": ("smidgen.cli.export:export", "Write pairs as TRL, LLaMA-Factory and others read them."),
+    "view": ("smidgen.cli.view:view", "Show a run's pages: browse pairs, compare blind."),
     "report": ("smidgen.cli.report:report", "Rebuild a run's report from its files."),
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
 }

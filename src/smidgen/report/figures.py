@@ -19,7 +19,10 @@ from smidgen.report.frontier import ARM_NAMES, Frontier, frontier, frontier_text
 from smidgen.report.svg import LIGHT, SERIES, STAND_INS, drawing, inline_svg, write_png
 from smidgen.report.verdict import number
 
-__all__ = ["comparators", "distributions_svg", "frontier_png", "frontier_svg", "frontier_text", "selector_roles"]
+__all__ = [
+    "SQUEEZE", "comparators", "distributions_svg", "frontier_figure", "frontier_label", "frontier_png",
+    "frontier_text", "selector_roles",
+]  # fmt: skip
 
 # Drawn beside the tested sizes: marker, colour role, and how far to the side, in points.
 _COMPARATORS = {
@@ -31,15 +34,8 @@ _COMPARATORS = {
     "full": ("o", "ink", 0.0),
 }
 
-
-def frontier_svg(found: Frontier) -> str:
-    """The frontier as two SVG elements, one for wide pages and one for narrow; the page shows the one that fits."""
-    svgs = []
-    for name in ("wide", "narrow"):
-        with drawing(f"frontier-{name}"):
-            figure = _frontier_figure(found, STAND_INS, narrow=name == "narrow")
-            svgs.append(inline_svg(figure, f"frontier-{name}", _frontier_label(found)))
-    return "\n".join(svgs)
+# How much closer the comparators stand to the tested sizes where there is less room.
+SQUEEZE = 0.75
 
 
 def frontier_png(run_folder: Path | str, path: Path | str) -> Path:
@@ -51,7 +47,7 @@ def frontier_png(run_folder: Path | str, path: Path | str) -> Path:
     """
     found = frontier(read_run(run_folder))
     with drawing("frontier-png"):
-        figure = _frontier_figure(found, LIGHT, narrow=False)
+        figure = frontier_figure(found, LIGHT, narrow=False)
         handles = _legend_handles(found)
         rows = math.ceil(len(handles) / 5)
         figure.set_figheight(figure.get_figheight() + 0.25 + 0.26 * rows)
@@ -96,7 +92,8 @@ def _selector(series: str) -> str:
     return series.removesuffix(", refined")
 
 
-def _frontier_figure(found: Frontier, palette: Mapping[str, str], *, narrow: bool) -> Figure:
+def frontier_figure(found: Frontier, palette: Mapping[str, str], *, narrow: bool) -> Figure:
+    """The frontier without its legend: axes for the search, then axes for what was confirmed."""
     width, height = (350, 640) if narrow else (1040, 430)
     figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
     figure.set_layout_engine("constrained", wspace=0.06, hspace=0.06)
@@ -126,7 +123,7 @@ def _frontier_figure(found: Frontier, palette: Mapping[str, str], *, narrow: boo
     arms = {arm: score.mean for arm, (_, score) in found.arms.items()}
     _levels(confirm, arms.get("base"), arms.get("full"), found, palette, narrow=narrow)
     _draw_search(search, found, palette)
-    _draw_confirmed(confirm, found, palette, squeeze=0.75 if narrow else 1.0)
+    _draw_confirmed(confirm, found, palette, squeeze=SQUEEZE if narrow else 1.0)
     return figure
 
 
@@ -297,7 +294,8 @@ def _tick_labels(item: Distribution, ticks: Iterable[float]) -> list[str]:
     return [*labels[:-1], f"{labels[-1]}+"]
 
 
-def _frontier_label(found: Frontier) -> str:
+def frontier_label(found: Frontier) -> str:
+    """What the frontier's drawing shows, for a reader who cannot see it."""
     tested = "; ".join(
         f"{t.budget:,} pairs {t.score.mean:.3f}, {'enough' if t.passed else 'not shown to be enough'}"
         for t in found.tested

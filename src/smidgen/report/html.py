@@ -21,11 +21,12 @@ from smidgen.report.artefacts import Run, confirm_trials, read_run
 from smidgen.report.certificate import interval
 from smidgen.report.checks import agreement_text, comparison_rows, curse_rows, detector_rows, transfer_rows
 from smidgen.report.contents import distributions, kind_rows, typical_words
-from smidgen.report.figures import comparators, distributions_svg, frontier_svg, selector_roles
+from smidgen.report.figures import comparators, distributions_svg, selector_roles
 from smidgen.report.frontier import ARM_NAMES, Frontier, frontier
 from smidgen.report.page import render_page
 from smidgen.report.reasons import bars, facts
 from smidgen.report.samples import sample
+from smidgen.report.spots import frontier_svg
 from smidgen.report.verdict import ENDPOINT_NAMES, number, verdict
 from smidgen.runs import content_hash, write_text
 

@@ -23,7 +23,7 @@ def render_page(template: str, filters: Mapping[str, Callable[..., Any]], *, scr
         script: Name of the script's file, if it has one.
         shown: Everything else that it shows, by name.
     """
-    style, code = _file("report.css"), _file(script) if script else ""
+    style, code = _file("look.css") + _file("report.css"), _file(script) if script else ""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
