@@ -15,6 +15,7 @@ PACKAGE = Path(smidgen.__file__).parent
 # Each room may import from itself and from rooms that stand below it. Rooms of one level do not know each other.
 LEVELS = [
     {"__main__"},
+    {"api"},
     {"cli"},
     {"web"},
     {"report"},

@@ -26,7 +26,7 @@ def main() -> None:
     rows = [comparison(draw) for _ in range(settings.n)]
     held_out = [{"prompt": comparison(draw)["prompt"]} for _ in range(5)]
     write_text(settings.out / "comparisons.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    write_text(settings.out / "five.jsonl", "".join(json.dumps(row) + "\n" for row in held_out))
+    write_text(settings.out / "input_reddit_posts.jsonl", "".join(json.dumps(row) + "\n" for row in held_out))
     reading = (row["prompt"] + draw.choice((row["chosen"], row["rejected"])) for row in rows)
     write_text(settings.out / "reading.txt", "\n".join(reading) + "\n")
 

@@ -4,10 +4,11 @@
 #   recipes/summariser/train.sh OUT           GPT-J on the comparisons of Stiennon et al. 2020, arXiv:2009.01325
 #   recipes/summariser/train.sh --smoke OUT   the same steps on made-up posts and a model made here: offline, minutes
 #
-# OUT gets sft/, reward/, ppo/ (kl.png there shows reward and KL), and the summaries of five posts before and after PPO.
+# OUT gets sft/, reward/, ppo/ (kl.png there shows reward and KL), and the summaries of five posts before and after PPO,
+# in summaries_sft/output_reddit_summaries_sft.txt and summaries_ppo/output_reddit_summaries_ppo.txt.
 # The real run takes GPUs that hold 6 B parameters four times: policy, optimiser, reference and reward model. Its
-# settings have not been tried here. To see what others reached, call summarise.py on CarperAI/openai_summarize_tldr_sft
-# and CarperAI/openai_summarize_tldr_ppo; weights that are not safetensors need to be converted first.
+# settings have not been tried here. To see what others reached, give CarperAI/openai_summarize_tldr_sft and
+# CarperAI/openai_summarize_tldr_ppo to `smidgen generate`; weights that are not safetensors need to be converted first.
 set -euo pipefail
 here=$(dirname "$0")
 python=${PYTHON:-.venv/bin/python}
@@ -15,7 +16,7 @@ python=${PYTHON:-.venv/bin/python}
 smidgen() { "$python" -m smidgen "$@" || [ $? = 4 ]; }
 
 if [ "$1" = --smoke ]; then
-  out=$2 base=$out/base/model pairs=$out/posts/comparisons.jsonl posts=$out/posts/five.jsonl
+  out=$2 base=$out/base/model pairs=$out/posts/comparisons.jsonl posts=$out/posts/input_reddit_posts.jsonl
   "$python" "$here/stand_in.py" --out "$out/posts"
   # A model that has read posts, and nothing else in its life.
   smidgen train sft --text "$out/posts/reading.txt" --shape nano --vocabulary 600 --positions 128 --out "$out/base" \
@@ -23,7 +24,7 @@ if [ "$1" = --smoke ]; then
   supervised="--learning-rate 1e-3 --epochs 2" judged="--learning-rate 5e-4 --epochs 1"
   rewarded="--learning-rate 1e-4 --rollout-size 64 --batch-size 16 --steps 160 --max-new-tokens 24"
 else
-  # The course's five posts, as a prompt file, each ending in "TL;DR:".
+  # The course's five posts, as a prompt file (text with a blank line between them, or JSONL), each ending in "TL;DR:".
   out=$1 base=EleutherAI/gpt-j-6b pairs=CarperAI/openai_summarize_comparisons posts=${POSTS:?set POSTS to a prompt file}
   supervised="--learning-rate 1e-5 --epochs 1" judged="--learning-rate 1e-5 --epochs 1"
   rewarded="--learning-rate 5e-6 --rollout-size 512 --batch-size 64 --epochs 1 --max-new-tokens 48"
@@ -42,5 +43,6 @@ smidgen train ppo --prompts "$data" --template verbatim --model "$out/sft/model"
   --out "$out/ppo" --normalise-scores --kl-coef 0.2 --set weight_decay=0 $rewarded
 
 for stage in sft ppo; do
-  "$python" "$here/summarise.py" --model "$out/$stage/model" --posts "$posts" --out "$out/summaries_$stage.txt"
+  smidgen generate --model "$out/$stage/model" --prompts "$posts" --prompt-format blocks --template verbatim \
+    --label SUMMARY --name reddit --temperature 0 --max-new-tokens 48 --out "$out/summaries_$stage"
 done

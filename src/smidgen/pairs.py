@@ -31,7 +31,12 @@ def text_of(messages: Messages) -> str:
     """A conversation as it stood in the data: plain text for one plain turn, else a JSON list of messages."""
     if len(messages) == 1 and messages[0].role in ("user", "assistant"):
         return messages[0].content
-    return json.dumps([{"role": m.role, "content": m.content} for m in messages], ensure_ascii=False)
+    return json.dumps(as_turns(messages), ensure_ascii=False)
+
+
+def as_turns(messages: Messages) -> list[dict[str, str]]:
+    """A conversation as JSON has it: a list of objects with role and content."""
+    return [{"role": m.role, "content": m.content} for m in messages]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

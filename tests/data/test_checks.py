@@ -123,7 +123,7 @@ def test_usable_texts_pass_unchanged_and_excerpts_print(text):
 
 def test_every_reason_given_is_explained_and_every_explanation_used():
     folder = Path(checks.__file__).parent
-    trees = [ast.parse(file.read_text()) for file in folder.glob("*.py")]
+    trees = [ast.parse(file.read_text()) for file in folder.rglob("*.py")]
     literals = {
         n.value for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
     }

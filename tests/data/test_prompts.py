@@ -102,3 +102,41 @@ def test_a_fraction_outside_is_refused(fraction):
 def test_an_empty_side_is_refused():
     with pytest.raises(UsageError, match="for both dev and confirm, got"):
         split_prompts(["only one"])
+
+
+BLOCKS = "\n \nROMEO:\r\n  Is the day so young?  \r\n\r\n\t\nBENVOLIO:\nBut new struck nine.\n\n\n"
+
+
+def test_a_block_is_a_prompt_with_its_lines_as_they_are(tmp_path):
+    (tmp_path / "p.txt").write_bytes(BLOCKS.encode())
+    assert load_prompts(tmp_path / "p.txt", form="blocks") == [
+        "ROMEO:\n  Is the day so young?  ",
+        "BENVOLIO:\nBut new struck nine.",
+    ]
+    assert len(load_prompts(tmp_path / "p.txt")) == 4
+
+
+def test_where_lines_and_blocks_differ_the_user_has_to_say(tmp_path):
+    (tmp_path / "p.txt").write_bytes(BLOCKS.encode())
+    with pytest.raises(UsageError, match=r"4 lines into 2 blocks, that of line 3 with 2 lines\. .* for 2 prompts"):
+        load_prompts(tmp_path / "p.txt", form=None)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["a", "b c", "", " "]), max_size=6).filter(lambda lines: any(map(str.strip, lines))))
+def test_a_form_untold_is_lines_or_refused_where_blocks_part_lines(tmp_path_factory, lines):
+    path = tmp_path_factory.mktemp("p") / "p.txt"
+    path.write_text("\n".join(lines))
+    as_lines, as_blocks = load_prompts(path), load_prompts(path, form="blocks")
+    assert "\n".join(as_blocks).split("\n") == as_lines
+    if 1 < len(as_blocks) < len(as_lines):
+        with pytest.raises(UsageError):
+            load_prompts(path, form=None)
+    else:
+        assert load_prompts(path, form=None) == as_lines
+
+
+def test_a_block_with_a_bad_line_says_which(tmp_path):
+    (tmp_path / "p.txt").write_bytes(b"good\n\ngood\nb\xe4d\n")
+    with pytest.raises(InvalidData, match="line 4: expected a prompt, got wrong_encoding"):
+        load_prompts(tmp_path / "p.txt", form="blocks")

@@ -17,10 +17,10 @@ app = App(name="settings", help="Describe the settings of every command.")
 
 @app.command
 def schema(name: Annotated[str, Parameter(metavar="NAME")] = "", /) -> Outcome:
-    """Print the JSON schema of the settings of a command, of all selectors or losses, or of everything.
+    """Print the JSON schema of the settings of a command, of all selectors, losses or formats, or of everything.
 
     Args:
-        name: A command such as minimize or "train dpo", or selector, or loss; without it, everything.
+        name: A command such as minimize or "train dpo", or selector, loss or format; without it, everything.
     """
     root, commands = _commands()
     registries = {registry.kind: registry for registry in _registries()}
@@ -73,7 +73,8 @@ def _commands() -> tuple[App, list[str]]:
 
 
 def _registries() -> tuple[Registry[Any], ...]:
+    from smidgen.data.export import export_format
     from smidgen.selection.selectors import selector
     from smidgen.training.losses import loss
 
-    return selector, loss
+    return selector, loss, export_format

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from cyclopts.types import PositiveInt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +20,9 @@ from smidgen.models.chat.budget import Prices, parse_budget
 from smidgen.models.chat.estimate import Estimate
 from smidgen.models.chat.spending import Spending
 from smidgen.models.chat.teacher import LOCAL, Teacher
+
+# Named, so that they stand on the first page where a command puts the others elsewhere.
+_MAIN = Group.create_default_parameters()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ class TeacherFlags:
     teacher: Annotated[
         str | None,
         Parameter(
+            group=_MAIN,
             metavar="URL|local",
             help="An OpenAI-compatible endpoint, or `local` for a model in this process. "
             "Most addresses end in /v1; the key stands in the environment.",
@@ -45,7 +49,7 @@ class TeacherFlags:
     ] = None
     model: Annotated[
         str | None,
-        Parameter(metavar="NAME", help="As the endpoint calls it; with `local`, a folder or a hub name."),
+        Parameter(group=_MAIN, metavar="NAME", help="As the endpoint calls it; else a folder or a hub name."),
     ] = None
     budget: Annotated[
         str | None,

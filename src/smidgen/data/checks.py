@@ -35,6 +35,8 @@ EXPLANATIONS: dict[str, str] = {
     "no_prompt": "There is no prompt column, and the answers are not whole dialogues that hold one.",
     "prompts_differ": "The two dialogues differ before their last assistant turn, so they answer different prompts.",
     "ends_in_human_turn": "A dialogue ends in a human turn, so there is no last answer.",
+    "bad_ratings": "Generations and ratings do not match, or fewer than two have a rating that is a number.",
+    "tied_ratings": "All generations have the same rating, so there is no preference.",
     "bad_idx": "The idx is not a whole number from 0 up.",
     "duplicate_idx": "Another row before this one has the same idx.",
     "duplicate_pair": "A row before this one has the same prompt, chosen and rejected.",
@@ -44,6 +46,7 @@ EXPLANATIONS: dict[str, str] = {
     "bad_label": "The label is none of true, false, 1 and 0.",
     "bad_weight": "The weight is not a number from 0 up.",
     "duplicate_answer": "A row before this one has the same prompt, answer and label.",
+    "not_expressible": "The format asked for has no way to write this pair so that it reads back as it is.",
     "over_long": "Prompt and answer together have more tokens than the limit.",
 }
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from smidgen.data.checks import EXPLANATIONS, BadRow, Quarantined, split_repeats
 from smidgen.data.rows import pair_from_row
+from smidgen.data.shapes import SYSTEMS
 from smidgen.data.sources import Loaded, Source, load_rows
 from smidgen.data.templates import Template, load_template
 from smidgen.data.tokens import EncodedPair, count_cut_answers, encode_pairs
 from smidgen.errors import InvalidData, UsageError
-from smidgen.pairs import Messages, PairTable, PreferencePair
+from smidgen.pairs import Messages, PairTable, PreferencePair, as_turns
 from smidgen.runs import atomic_write, write_json
 
 LENGTH_REASONS = frozenset({"over_long"})
@@ -143,9 +144,11 @@ def write_pairs(pairs: Sequence[PreferencePair], path: Path | str) -> None:
 
 def pair_row(pair: PreferencePair) -> dict[str, Any]:
     """A pair as the row that loads as the same pair: own columns first, then meta."""
+    # A text beside a further column of this name would be read as a system prompt and its question.
+    has_system = any(name in pair.meta for name in SYSTEMS)
     row = {
         "idx": pair.idx,
-        "prompt": _plain(pair.prompt, "user"),
+        "prompt": as_turns(pair.prompt) if has_system else _plain(pair.prompt, "user"),
         "chosen": _plain(pair.chosen, "assistant"),
         "rejected": _plain(pair.rejected, "assistant"),
         "source": pair.source,
@@ -157,7 +160,7 @@ def pair_row(pair: PreferencePair) -> dict[str, Any]:
 def _plain(messages: Messages, role: str) -> str | list[dict[str, str]]:
     if len(messages) == 1 and messages[0].role == role:
         return messages[0].content
-    return [{"role": m.role, "content": m.content} for m in messages]
+    return as_turns(messages)
 
 
 Places = dict[int, tuple[str, int]]

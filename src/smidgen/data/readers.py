@@ -25,9 +25,12 @@ Record = tuple[int, Any]
 """A one-based line and what stands there: a dict of columns, another JSON value, or a `BadRow`."""
 
 TEXT_COLUMNS = ("prompt", "chosen", "rejected")
+Columns = Sequence[str | tuple[str, ...]]
+"""Columns that a table must have; a tuple names one that goes by several names, the usual one first."""
+PAIR_COLUMNS = (("chosen", "chosen_response", "generations"), ("rejected", "rejected_response", "ratings"))
 
 
-def read_records(path: Path, *, columns: Sequence[str] = ("chosen", "rejected")) -> Iterator[Record]:
+def read_records(path: Path, *, columns: Columns = PAIR_COLUMNS) -> Iterator[Record]:
     """The records of one data file, by its suffix; a `.gz` after it is fine.
 
     Args:
@@ -114,7 +117,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes | BadRow]]:
             yield number + 1, BadRow("truncated_file", str(error))
 
 
-def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Record]:
+def _read_jsonl(path: Path, columns: Columns) -> Iterator[Record]:
     for line, raw in read_lines(path):
         if isinstance(raw, BadRow):
             yield line, raw
@@ -156,7 +159,7 @@ def strict_json(text: str) -> Any:
     return _DECODER.decode(text)
 
 
-def _read_json(path: Path, columns: Sequence[str]) -> Iterator[Record]:
+def _read_json(path: Path, columns: Columns) -> Iterator[Record]:
     """A JSON list, element by element; a file that starts otherwise is read as JSONL."""
     with open_bytes(path) as file:
         start = file.read(64)
@@ -207,7 +210,7 @@ def _end(pattern: re.Pattern[str], text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[Record]:
+def _read_csv(path: Path, columns: Columns) -> Iterator[Record]:
     with open_bytes(path) as binary:
         file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
         limit = csv.field_size_limit(MAX_FIELD_CHARACTERS)
@@ -218,7 +221,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[Record]:
             file.detach()
 
 
-def _csv_records(path: Path, rows: Any, columns: Sequence[str]) -> Iterator[Record]:
+def _csv_records(path: Path, rows: Any, columns: Columns) -> Iterator[Record]:
     try:
         header = next(rows, None)
     except (csv.Error, EOFError, OSError, zlib.error) as error:
@@ -273,7 +276,7 @@ def _messages_in(cell: str) -> Any:
     return value if all(isinstance(m, dict) and m.keys() == {"role", "content"} for m in value) else cell
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Record]:
+def _read_parquet(path: Path, columns: Columns) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -309,15 +312,16 @@ def as_json(value: Any) -> Any:
     return str(value) if isinstance(value, Decimal) else value
 
 
-def _require_columns(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
-    if missing := [name for name in columns if name not in names]:
+def _require_columns(path: Path, names: Sequence[str], columns: Columns) -> None:
+    known = [(name,) if isinstance(name, str) else name for name in columns]
+    if missing := [name for name, *others in known if not {name, *others} & set(names)]:
         raise InvalidData(
-            f"{path}: expected the columns {', '.join(columns)}, got {', '.join(names) or 'none'}; "
-            f"{', '.join(missing)} missing. Rename the columns."
+            f"{path}: expected the columns {', '.join(first for first, *_ in known)}, got "
+            f"{', '.join(names) or 'none'}; {', '.join(missing)} missing. Rename the columns."
         )
 
 
-SUFFIXES: dict[str, Callable[[Path, Sequence[str]], Iterator[Record]]] = {
+SUFFIXES: dict[str, Callable[[Path, Columns], Iterator[Record]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,

@@ -1,23 +1,25 @@
 """One row of any accepted shape as a preference pair, or why it is none.
 
-Shapes: prompt, chosen and rejected as texts; the same as lists of messages; and, without a prompt, two whole dialogues
-(hh-rlhf strings, or lists of messages) that differ in their last assistant turn. Dialogues are split at that turn and
-nowhere else: a split at the longest common prefix would cut into answers that open alike.
+Shapes: prompt, chosen and rejected as texts; the same as lists of messages; without a prompt, two whole dialogues
+(hh-rlhf strings, or lists of messages) that differ in their last assistant turn; and other programs' names for all of
+these (`shapes`). Dialogues are split at that turn and nowhere else: a split at the longest common prefix would cut into
+answers that open alike.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
 from smidgen.data.checks import BadRow, check_characters, check_string, check_text, excerpt
 from smidgen.data.readers import TEXT_COLUMNS
-from smidgen.pairs import Message, Messages, PreferencePair, Scalar, messages_from
+from smidgen.data.shapes import HH_TURN, is_dialogue, own_columns
+from smidgen.pairs import Message, Messages, PreferencePair, Scalar, as_turns, messages_from
 
 _OWN_COLUMNS = {*TEXT_COLUMNS, "idx", "source", "source_row"}
 _ROLES = ("system", "user", "assistant")
+_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
 
 
 def pair_from_row(
@@ -37,8 +39,7 @@ def pair_from_row(
     """
     if not isinstance(columns, Mapping):
         raise BadRow("not_an_object", f"got {type(columns).__name__}: {excerpt(columns)}")
-    if missing := [name for name in ("chosen", "rejected") if name not in columns]:
-        raise BadRow("missing_column", f"no {' and no '.join(missing)} among {excerpt(list(columns), 80)}")
+    columns = own_columns(columns)
     prompt, chosen, rejected = _conversation(columns)
     if chosen == rejected:
         raise BadRow("equal_answers", f"both are {excerpt(chosen[0].content)}")
@@ -55,12 +56,12 @@ def pair_from_row(
 
 def _conversation(columns: Mapping[str, Any]) -> tuple[Messages, Messages, Messages]:
     chosen, rejected = columns["chosen"], columns["rejected"]
-    if "prompt" not in columns or _is_dialogue(chosen) or _is_dialogue(rejected):
+    if "prompt" not in columns or is_dialogue(chosen) or is_dialogue(rejected):
         prompt, chosen_answer = split_dialogue(chosen, "chosen")
         other_prompt, rejected_answer = split_dialogue(rejected, "rejected")
         if prompt != other_prompt:
             raise BadRow("prompts_differ", f"they part at {_parting(prompt, other_prompt)}")
-        if "prompt" in columns and columns["prompt"] not in (prompt[-1].content, _plain(prompt)):
+        if "prompt" in columns and columns["prompt"] not in (prompt[-1].content, as_turns(prompt)):
             raise BadRow("prompts_differ", "the prompt column is not the prompt of the dialogues")
         return _ends_with_user(prompt), chosen_answer, rejected_answer
     return prompt_messages(columns["prompt"]), answer_messages(chosen, "chosen"), answer_messages(rejected, "rejected")
@@ -105,7 +106,9 @@ def split_dialogue(value: Any, name: str) -> tuple[Messages, Messages]:
 
 
 def _messages(value: Any, name: str, role: str | None) -> Messages:
-    """Messages from a list of them or from text: one turn of `role`, or for None an hh-rlhf dialogue."""
+    """Messages from one, a list of them or text: one turn of `role`, or for None an hh-rlhf dialogue."""
+    if isinstance(value, Mapping) and ("content" in value or "value" in value):
+        value = [value]
     if isinstance(value, list):
         if not value:
             raise BadRow("empty_field", f"{name} is an empty list")
@@ -115,20 +118,21 @@ def _messages(value: Any, name: str, role: str | None) -> Messages:
 
 
 def _message(turn: Any, name: str) -> Message:
-    if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
+    if not isinstance(turn, Mapping) or not ({"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys()):
         raise BadRow("bad_messages", f"{name} is no message with role and content: {excerpt(turn)}")
-    if turn["role"] not in _ROLES:
-        raise BadRow("bad_messages", f"{name} has role {excerpt(turn['role'])}; expected {', '.join(_ROLES)}")
-    return Message(turn["role"], check_string(turn["content"], f"{name}.content"))
+    role, content = (turn["role"], "content") if "role" in turn and "content" in turn else (turn["from"], "value")
+    own = _SHAREGPT_ROLES.get(role, role) if isinstance(role, str) and content == "value" else role
+    if own not in _ROLES:
+        raise BadRow("bad_messages", f"{name} has role {excerpt(role)}; expected {', '.join(_ROLES)}")
+    return Message(own, check_string(turn[content], f"{name}.{content}"))
 
 
-_HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 def _hh_turns(text: str, name: str) -> Messages:
     """An hh-rlhf dialogue's turns; the one space after a role's colon is the format's, all else the text's."""
-    opening, *rest = _HH_TURN.split(text)
+    opening, *rest = HH_TURN.split(text)
     if not rest:
         raise BadRow("no_prompt", f"{name} is no dialogue with Human: and Assistant: turns, and there is no prompt")
     if opening.strip():
@@ -136,19 +140,6 @@ def _hh_turns(text: str, name: str) -> Messages:
     return tuple(
         Message(_HH_ROLES[role], content.removeprefix(" ")) for role, content in zip(rest[::2], rest[1::2], strict=True)
     )
-
-
-def _is_dialogue(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and isinstance(value[0], Mapping)
-        and value[0].get("role") != "assistant"
-    )
-
-
-def _plain(prompt: Messages) -> list[dict[str, str]]:
-    return [{"role": m.role, "content": m.content} for m in prompt]
 
 
 def _parting(a: Messages, b: Messages) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data.checks import BadRow, Quarantined
-from smidgen.data.readers import SUFFIXES, Record, as_json, data_suffix, read_records
+from smidgen.data.readers import PAIR_COLUMNS, SUFFIXES, Columns, Record, as_json, data_suffix, read_records
 from smidgen.data.rows import is_scalar, whole_number
+from smidgen.data.shapes import used_columns
 from smidgen.errors import InvalidData, UsageError
 
 
@@ -51,9 +52,7 @@ class Loaded:
 Source = str | Path
 
 
-def load_rows(
-    sources: Source | Sequence[Source], *, split: str = "train", columns: Sequence[str] = ("chosen", "rejected")
-) -> Loaded:
+def load_rows(sources: Source | Sequence[Source], *, split: str = "train", columns: Columns = PAIR_COLUMNS) -> Loaded:
     """Read sources one after the other.
 
     Args:
@@ -135,14 +134,10 @@ def _keep_own_idx(row: RawRow) -> RawRow:
 
 
 def _dropped_columns(rows: list[RawRow]) -> tuple[str, ...]:
-    kept = {"prompt", "chosen", "rejected"}
-    names = {
-        str(name)
-        for row in rows
-        if isinstance(row.columns, Mapping)
-        for name, value in row.columns.items()
-        if name not in kept and not is_scalar(value)
-    }
+    names: set[str] = set()
+    for row in rows:
+        if isinstance(row.columns, Mapping) and (lists := {k for k, v in row.columns.items() if not is_scalar(v)}):
+            names |= {str(name) for name in lists - used_columns(row.columns)}
     return tuple(sorted(names))
 
 
@@ -157,7 +152,7 @@ def _named(parts: list[Part]) -> Iterator[tuple[str, Iterator[Record]]]:
         yield (str(where) if short.count(name) > 1 else name), records
 
 
-def _parts(source: Source, split: str, columns: Sequence[str]) -> list[Part]:
+def _parts(source: Source, split: str, columns: Columns) -> list[Part]:
     path = Path(source)
     if path.is_dir():
         return [
@@ -174,6 +169,10 @@ def _parts(source: Source, split: str, columns: Sequence[str]) -> list[Part]:
     )
 
 
+# What stands beside data and says something of it.
+_ABOUT_DATA = {"dataset_info.json", "dataset_infos.json", "quarantine.jsonl", "run.json", "state.json"}
+
+
 def _folder_files(folder: Path) -> list[Path]:
     """A folder's data files, sorted; of a folder that `prepare` wrote, its pairs."""
     prepared = folder / "pairs.jsonl"
@@ -182,7 +181,10 @@ def _folder_files(folder: Path) -> list[Path]:
     files = sorted(
         file
         for file in folder.rglob("*")
-        if file.is_file() and data_suffix(file) and not any(p.startswith(".") for p in file.relative_to(folder).parts)
+        if file.is_file()
+        and data_suffix(file)
+        and file.name not in _ABOUT_DATA
+        and not any(p.startswith(".") for p in file.relative_to(folder).parts)
     )
     if not files:
         raise InvalidData(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from smidgen.data.templates import Template
 from smidgen.data.tokens import encode_prompts
-from smidgen.errors import UsageError
+from smidgen.errors import InvalidData, UsageError
 from smidgen.evaluation.completions import Completed, Completions
 from smidgen.models.generate import check_sampling, generate, sample
 from smidgen.models.load import LanguageModel
@@ -102,15 +103,26 @@ def complete(
         max_new_tokens=max_new_tokens,
         stop=tuple(stop),
     )
-    rows = completed(lm, template, prompts, drawing, batch_size=batch_size)
+    asked = as_read(lm, template, prompts, drawing, truncate=False)
+    rows = completed(lm, template, prompts, drawing, asked=asked, batch_size=batch_size)
     return Completions(model=model, rows=tuple(rows), label=label, meta=drawing.meta())
 
 
 def completed(
-    lm: LanguageModel, template: Template, prompts: Sequence[str], drawing: Drawing, *, batch_size: int = 32
+    lm: LanguageModel,
+    template: Template,
+    prompts: Sequence[str],
+    drawing: Drawing,
+    *,
+    asked: Sequence[str] | None = None,
+    batch_size: int = 32,
 ) -> list[Completed]:
-    """The rows of `complete`."""
-    ids = encode_prompts(prompts, template, lm.tokenizer)
+    """The rows of `complete`.
+
+    Args:
+        asked: What the model reads in place of the prompts, such as their ends; they decide the luck all the same.
+    """
+    ids = encode_prompts(prompts if asked is None else asked, template, lm.tokenizer)
     written = _written(lm, ids, [_row_id(prompt) for prompt in prompts], drawing, batch_size)
     # The space that opens an answer is the template's, and is not part of it.
     space = " " if template.response((Message("assistant", "x"),)).startswith(" ") else ""
@@ -119,13 +131,47 @@ def completed(
         most = min(drawing.max_new_tokens, lm.max_positions - len(prompt_ids))
         texts, cut = [], []
         for tokens in answers:
-            text = str(lm.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-            kept = until(text.removeprefix(space), drawing.stop)
-            texts.append(kept)
+            whole = lm.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            whole = str(whole).removeprefix(space)
+            texts.append(until(whole, drawing.stop))
             # End of text is not among the tokens: a completion that reached it is shorter than the most.
-            cut.append(len(tokens) >= most and len(kept) == len(text.removeprefix(space)))
+            cut.append(len(tokens) >= most and texts[-1] == whole)
         rows.append(Completed(prompt, tuple(texts), tuple(cut)))
     return rows
+
+
+def as_read(
+    lm: LanguageModel, template: Template, prompts: Sequence[str], drawing: Drawing, *, truncate: bool
+) -> list[str]:
+    """What a model reads of prompts: all, or where they are too long, and may be truncated, their ends.
+
+    Args:
+        truncate: Whether to cut prompts that leave less room than `max_new_tokens`.
+
+    Raises:
+        InvalidData: A prompt that leaves no position to write at; says which.
+    """
+    texts = list(prompts)
+    room = lm.max_positions - (min(drawing.max_new_tokens, lm.max_positions - 1) if truncate else 1)
+    for i, ids in enumerate(encode_prompts(prompts, template, lm.tokenizer)):
+        if len(ids) > room:
+            texts[i] = end_that_fits(lm, template, prompts[i], room) if truncate else ""
+            if not texts[i].strip():
+                advice = "give fewer --max-new-tokens" if truncate else "give --truncate-prompt, which keeps its end"
+                raise InvalidData(
+                    f"prompt {i + 1} ({prompts[i][:40]!r}…): expected at most {room} tokens, which leaves the model's "
+                    f"{lm.max_positions} positions room to write, got {len(ids)}. Shorten it, or {advice}."
+                )
+    return texts
+
+
+def end_that_fits(lm: LanguageModel, template: Template, prompt: str, room: int) -> str:
+    """The longest end of a prompt that has at most `room` tokens in its template; empty where none has."""
+
+    def fits(start: int) -> bool:
+        return len(encode_prompts([prompt[start:]], template, lm.tokenizer)[0]) <= room
+
+    return prompt[bisect_left(range(len(prompt)), True, key=fits) :]
 
 
 def until(text: str, stop: Sequence[str]) -> str:

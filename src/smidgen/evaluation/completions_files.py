@@ -16,6 +16,7 @@ from smidgen.evaluation.completions_text import from_text, to_text
 from smidgen.runs import json_lines, write_text
 
 _COLUMNS = ("number", "model", "label", "prompt", "completions")
+_PROMPT_KINDS = {"prompts", "prefixes", "posts", "questions", "inputs", "texts", "articles"}
 _PLURALS = {"SUMMARY": "summaries"}
 
 
@@ -26,6 +27,37 @@ def plural(label: str) -> str:
     ('completions', 'summaries')
     """
     return _PLURALS.get(label, f"{label.lower()}s")
+
+
+def name_for(prompts: Path | str, label: str) -> str:
+    """What the completions of a file of prompts are called, from that file's name; what is one already stays.
+
+    >>> name_for("input_shakespeare_prefixes.txt", "COMPLETION"), name_for("data/five.jsonl", "SUMMARY")
+    ('shakespeare_completions', 'five_summaries')
+    """
+    name = Path(prompts).name.removesuffix(".gz")
+    words = _file_word(name.rpartition(".")[0] or name).removeprefix("input_")
+    if words.endswith(f"_{plural(label)}"):
+        return words
+    topic, _, kind = words.rpartition("_")
+    return f"{topic if topic and kind.lower() in _PROMPT_KINDS else words}_{plural(label)}"
+
+
+def model_name(name_or_path: str | Path) -> str:
+    """A model's name, for people and files: the last part of its path or hub name, or the run's whose model it is.
+
+    >>> model_name("CarperAI/openai_summarize_tldr_sft"), model_name("runs/sft/model")
+    ('openai_summarize_tldr_sft', 'sft')
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        path = path.resolve()
+    name = path.parent.name if path.name == "model" and path.parent.name else path.name
+    return _file_word(name) or "model"
+
+
+def _file_word(text: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", text)
 
 
 def write_completions_text(path: Path | str, completions: Completions) -> None:

@@ -11,9 +11,10 @@ from smidgen.errors import InvalidData
 PROMPT_WORDS = ("PROMPT", "POST", "PREFIX", "INPUT")
 # Writer and reader share it: what may be read as a heading is what has to be escaped.
 _HEADING = re.compile(
-    rf"[\s#*=\-_>]*(?:(?P<prompt>{'|'.join(PROMPT_WORDS)})\s+(?P<of_prompt>\d+)"
-    r"|(?P<label>[A-Z]+)\s+(?P<number>\d+)\s*-\s*(?P<letter>[A-Z]+)"
-    r"|(?P<only>COMPLETION|SUMMARY)\s+(?P<of_only>\d+))"
+    rf"[\s#*=\-_>]*(?:(?P<prompt>{'|'.join(PROMPT_WORDS)})"
+    r"\s+(?P<of_prompt>\d{1,9})"
+    r"|(?P<label>[A-Z]+)\s+(?P<number>\d{1,9})\s*-\s*(?P<letter>[A-Z]+)"
+    r"|(?P<only>COMPLETION|SUMMARY)\s+(?P<of_only>\d{1,9}))"
     r"[\s#*=\-_.]*(?::[\s*_]*(?P<rest>.*))?",
     re.DOTALL,
 )
@@ -53,9 +54,10 @@ def sections_of(text: str, source: str) -> list[Section]:
         InvalidData: No heading of a completion.
     """
     lines = text.split("\n")
-    found = {i: match for i, line in enumerate(lines) if (match := _HEADING.fullmatch(line))}
-    if found and lines[next(iter(found))].endswith("\r"):
+    first = next(filter(_HEADING.fullmatch, lines), "")
+    if first.endswith("\r"):
         lines = [line.removesuffix("\r") for line in lines]
+    found = {i: match for i, line in enumerate(lines) if (match := _HEADING.fullmatch(line))}
     prompt_word = next((match["prompt"] for match in found.values() if match["prompt"]), None)
     label = next((match["label"] or match["only"] for match in found.values() if not match["prompt"]), None)
     if label is None:

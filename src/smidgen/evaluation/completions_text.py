@@ -56,7 +56,7 @@ def to_text(completions: Completions) -> str:
 
 
 def from_text(text: str, *, source: str, model: str, prompts: Sequence[str] | None = None) -> Completions:
-    """What a file of this text holds.
+    """What a file of this text holds; what stands before the heading of the first prompt is no part of it.
 
     Args:
         text: Of the file.
@@ -71,34 +71,23 @@ def from_text(text: str, *, source: str, model: str, prompts: Sequence[str] | No
     if all(section.letter for section in sections[1:]):
         sections = with_prompts(sections, prompts, source)
     label = next(section.word for section in sections if section.letter)
-    return Completions(model=model, rows=tuple(_rows(sections, source)), label=label)
+    return Completions(model=model, rows=tuple(_rows(sections, label, source)), label=label)
 
 
-def _rows(sections: Sequence[Section], source: str) -> list[Completed]:
+def _rows(sections: Sequence[Section], label: str, source: str) -> list[Completed]:
     """Prompts with their completions, whose headings must come in their order."""
+    prompt_word = next(section.word for section in sections[1:] if not section.letter)
     rows: list[tuple[str, list[str]]] = []
     for section in sections[1:]:
-        if section.letter:
-            expected = f"{section.word} {len(rows)}-{letter(len(rows[-1][1]))}" if rows else f"{PROMPT_WORDS[0]} 1"
-        else:
-            expected = f"{section.word} {len(rows) + 1}"
-        if section.title != expected or (not section.letter and rows and not rows[-1][1]):
+        expected = [f"{prompt_word} {len(rows) + 1}"] if not rows or rows[-1][1] else []
+        expected += [f"{label} {len(rows)}-{letter(len(rows[-1][1]))}"] if rows else []
+        if section.title not in expected:
             raise InvalidData(
-                f"{source}, line {section.line}: expected {_next(rows, sections, expected)}, got {section.title}. Put "
-                "prompts and completions in their order, and a backslash before a line of text that looks like a "
-                "heading."
+                f"{source}, line {section.line}: expected {' or '.join(expected)}, got {section.title}. Put prompts "
+                "and completions in their order, and a backslash before a line of text that looks like a heading."
             )
         if section.letter:
             rows[-1][1].append(text_of(section.lines))
         else:
             rows.append((text_of(section.lines), []))
     return [Completed(prompt, tuple(texts)) for prompt, texts in rows]
-
-
-def _next(rows: Sequence[tuple[str, list[str]]], sections: Sequence[Section], expected: str) -> str:
-    """What may follow in a file."""
-    if not rows:
-        return expected
-    label = next(section.word for section in sections if section.letter)
-    more = f"{label} {len(rows)}-{letter(len(rows[-1][1]))}"
-    return f"{more} or {PROMPT_WORDS[0]} {len(rows) + 1}" if rows[-1][1] else more

@@ -56,8 +56,8 @@ def length_controlled(
     """Fit logit P(A wins) = θ + φ tanh(d / sd(d)), with d the difference in length, and predict σ(θ), at d = 0.
 
     This is the part of AlpacaEval's model that two models can tell: its term for the difficulty of an instruction
-    needs many models, and is left out. A tie is half a win and half a loss. Nothing is penalised. The interval is
-    a jackknife over prompts of θ, with a t quantile, mapped to rates by σ.
+    needs many models, and is left out. A tie is half a win and half a loss. Nothing is penalised. The interval is a
+    jackknife over prompts of σ(θ) with a t quantile, and the unit of squared deviation that raw win rates get.
 
     Args:
         outcomes: Of model A: 1, 0.5 or 0, [matches].
@@ -92,11 +92,11 @@ def length_controlled(
     without = [_fit(x[group != g], y[group != g]) for g in range(n)]
     if any(one is None for one in without):
         return LengthControlled(value, None, None, effect, ONE_PROMPT)
-    thetas = np.array([one[0] for one in without if one is not None])
-    error = np.sqrt((n - 1) / n * ((thetas - thetas.mean()) ** 2).sum())
-    half = stdtrit(n - 1, (1 + confidence) / 2) * error
+    rates = expit([one[0] for one in without if one is not None])
+    error = np.sqrt((n - 1) / n * ((rates - rates.mean()) ** 2).sum() + 1 / (n - 1) / n)
+    half = float(stdtrit(n - 1, (1 + confidence) / 2) * error)
     note = "" if x.min() < 0 < x.max() else BEYOND
-    return LengthControlled(value, float(expit(theta[0] - half)), float(expit(theta[0] + half)), effect, note)
+    return LengthControlled(value, max(value - half, 0.0), min(value + half, 1.0), effect, note)
 
 
 def _fit(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 2"] | None:

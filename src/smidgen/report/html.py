@@ -6,18 +6,13 @@ and nothing else runs or loads.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -28,6 +23,7 @@ from smidgen.report.checks import agreement_text, comparison_rows, curse_rows, d
 from smidgen.report.contents import distributions, kind_rows, typical_words
 from smidgen.report.figures import comparators, distributions_svg, selector_roles
 from smidgen.report.frontier import ARM_NAMES, Frontier, frontier
+from smidgen.report.page import render_page
 from smidgen.report.reasons import bars, facts
 from smidgen.report.samples import sample
 from smidgen.report.spots import frontier_svg
@@ -53,22 +49,10 @@ def write_report(run_folder: Path | str) -> Path:
 
 def render(run: Run) -> str:
     """The page as text."""
-    here = files("smidgen.report")
-    look, own, script = (
-        here.joinpath(name).read_text(encoding="utf-8") for name in ("look.css", "report.css", "report.js")
-    )
-    style = look + own
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        number=number, count=_count, percent=_percent, clip=_clip, duration=_duration, facts=facts
-    )
-    template = environment.from_string(here.joinpath("report.html.j2").read_text(encoding="utf-8"))
-    page = template.render(
-        style=Markup(style), script=Markup(script), style_hash=_hash(style), script_hash=_hash(script), **_view(run)
-    )
-    return printable(page.lstrip())
+    filters = {
+        "number": number, "count": _count, "percent": _percent, "clip": _clip, "duration": _duration, "facts": facts
+    }  # fmt: skip
+    return render_page("report.html.j2", filters, script="report.js", **_view(run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,18 +217,6 @@ def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
             yield prefix, ", ".join(str(item) for item in value) or "none"
     elif value is not None or prefix:
         yield prefix, "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-
-
-def printable(page: str) -> str:
-    """What HTML cannot hold (control characters, lone surrogates), as a visible sign of it."""
-    return _CONTROLS.sub(lambda found: chr(0x2400 + ord(found[0])) if ord(found[0]) < 0x20 else "\ufffd", page)
 
 
 def _count(value: int) -> str:

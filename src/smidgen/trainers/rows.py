@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data.prepare import Prepared, prepare_pairs
+from smidgen.data.shapes import SYSTEMS
 from smidgen.data.sources import rows_in_memory
 from smidgen.errors import UsageError
 from smidgen.models.load import LanguageModel
@@ -74,8 +75,10 @@ def prepared_pairs(
     """
     dialogues = bool(rows) and "prompt" not in rows[0] and isinstance(rows[0].get("chosen"), str)
     template = template or ("hh" if dialogues else template_of(rows, "chosen", None))
+    # TRL passes over a system prompt in a column of its own; the project's own sources put it before the prompt.
+    known = [{key: value for key, value in row.items() if key not in SYSTEMS} for row in rows]
     prepared = prepare_pairs(
-        rows_in_memory(rows, name=name),
+        rows_in_memory(known, name=name),
         template=template,
         tokenizer=tokenizer if encode else None,
         max_length=max_length,
