@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from smidgen.report.html import printable
+from smidgen.report.page import printable
 from smidgen.report.verdict import number
 from smidgen.web.catalogue import Spread
 from smidgen.web.holding import Holding
