@@ -32,7 +32,6 @@ def view(
     from smidgen.web.holding import open_holding
     from smidgen.web.serve import serve
 
-    _say(f"reading {run}")
     app = make_app(open_holding(run, say=_say))
     _say(f"the pages of {run}; Ctrl-C ends them")
     address = serve(app, port=port, browser=browser, say=_say)

@@ -50,6 +50,7 @@ def open_holding(run: Path, *, say: Callable[[str], None] = lambda text: None) -
             f"expected a folder of `prepare`, `select`, `minimize` or `compare`, or a file of pairs, got {run}, "
             f"{'which holds none of these' if run.exists() else 'which is not there'}. Give another."
         )
+    say(f"reading {run}")
     material = read_material(run)
     catalogue, notes = catalogue_of(material)
     say(f"{catalogue.n:,} pairs of {run}")
