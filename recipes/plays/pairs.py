@@ -8,9 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smidgen.evaluation.completions_files import read_completions
-
 from smidgen.data.readers import read_records
+from smidgen.evaluation.completions_files import read_completions
 from smidgen.runs import json_lines, write_text
 
 

@@ -184,3 +184,48 @@ def test_the_small_world_loads_with_its_own_idx_and_sources(shared):
 
 def test_thirty_thousand_rows_load(shared):
     assert len(prepare_pairs(shared / "data/alpaca-eval-pairs/pairs.jsonl.gz").pairs) > 28_000
+
+
+def mixed_lines(n):
+    """Good rows, rows of several turns, broken lines, repeats and equal answers, as they come."""
+    lines = []
+    for i in range(n):
+        several = f"\n\nHuman: Hi {i}\n\nAssistant: Yes?\n\nHuman: Go on"
+        opening = several if i % 3 == 0 else f"\n\nHuman: Question {i - 10 if i % 7 == 0 else i}"
+        rejected = "Good." if i % 5 == 0 else "Bad."
+        rows = {"chosen": f"{opening}\n\nAssistant: Good.", "rejected": f"{opening}\n\nAssistant: {rejected}"}
+        lines.append(b"{broken\n" if i % 11 == 0 else json.dumps(rows).encode() + b"\n")
+    return lines
+
+
+@pytest.mark.parametrize("first", [1, 2, 5, 9, 40])
+@pytest.mark.parametrize("n_files", [1, 2])
+def test_the_first_pairs_are_the_head_of_all_and_later_rows_are_not_looked_at(write_jsonl, tokenizer, first, n_files):
+    lines = mixed_lines(60)
+    cut = len(lines) // n_files
+    paths = [write_jsonl(*lines[i * cut : (i + 1) * cut], name=f"{i}.jsonl") for i in range(n_files)]
+    settings = {"single_turn": True, "max_bad_fraction": 1.0, "tokenizer": tokenizer, "max_length": 30}
+    whole, head = prepare_pairs(paths, **settings), prepare_pairs(paths, first=first, **settings)
+    assert len(whole.pairs) < 40
+    assert list(head.pairs) == list(whole.pairs)[:first]
+    assert head.encoded == whole.encoded[:first]
+    assert all(len(pair.prompt) == 1 for pair in head.pairs)
+    end = (1, 0) if first == 40 else divmod(head.pairs[-1].idx, cut)
+    place = {f"{i}.jsonl": i for i in range(n_files)}
+    before = [q for q in whole.quarantine if first == 40 or (place[q.source], q.line) < (end[0], end[1] + 1)]
+    assert head.quarantine == before
+    assert head.counts["rows"] == (len(head.pairs) + len(before) if first < 40 else whole.counts["rows"])
+
+
+def test_of_rows_that_bring_their_own_idx_the_first_are_kept_too(write_jsonl, row):
+    rows = [{**row, "prompt": f"Q{i}", "idx": 100 - i} for i in range(9)]
+    assert prepare_pairs(write_jsonl(*rows), first=3).pairs.idxs == [100, 99, 98]
+
+
+def test_several_turns_are_counted_and_are_not_bad_data(write_jsonl):
+    rows = [line for i, line in enumerate(mixed_lines(60)) if i % 3 == 0 and i % 11 and i % 5]
+    good = mixed_lines(2)[1:]
+    prepared = prepare_pairs(write_jsonl(*rows, *good), single_turn=True, max_bad_fraction=0.0)
+    assert prepared.counts["several_turns"] == len(rows) and len(prepared.pairs) == 1
+    with pytest.raises(UsageError, match="first of at least 1"):
+        prepare_pairs(write_jsonl(*good), first=0)

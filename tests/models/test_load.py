@@ -12,6 +12,7 @@ from smidgen.models.load import (
     LanguageModel,
     check_same_tokens,
     computing_dtype,
+    fingerprint,
     language_model,
     load_language_model,
     save_language_model,
@@ -57,6 +58,21 @@ def test_unknown_dtype() -> None:
 def test_the_fused_activation_is_the_same_function() -> None:
     x = torch.linspace(-6, 6, 1001, dtype=torch.float64)
     torch.testing.assert_close(torch.nn.GELU(approximate="tanh")(x), NewGELUActivation()(x), atol=1e-12, rtol=0)
+
+
+def test_models_go_where_the_environment_says(tiny: LanguageModel, tmp_path: Path, monkeypatch) -> None:
+    save_language_model(tiny, tmp_path / "model", card="")
+    monkeypatch.delenv("SMIDGEN_DEVICE", raising=False)
+    assert load_language_model(tmp_path / "model").device.type == "cpu"
+    monkeypatch.setenv("SMIDGEN_DEVICE", "abacus")
+    with pytest.raises(UsageError, match=r"got 'abacus': .* Give another, or leave SMIDGEN_DEVICE unset"):
+        load_language_model(tmp_path / "model")
+    assert load_language_model(tmp_path / "model", device="cpu").device.type == "cpu"
+    monkeypatch.setenv("SMIDGEN_DEVICE", "cuda" if torch.cuda.is_available() else "cpu:0")
+    assert load_language_model(tmp_path / "model").fingerprint == fingerprint(tiny.model)
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="a device that this machine has, such as cpu"):
+            load_language_model(tmp_path / "model", device="cuda")
 
 
 def test_the_type_to_compute_in() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
 from smidgen.report.artefacts import read_run
 from smidgen.report.contents import distributions
-from smidgen.report.figures import comparators, distributions_svg, frontier_png, selector_roles
+from smidgen.report.contents_figure import distributions_print, distributions_svg
+from smidgen.report.figures import frontier_png, frontier_print, frontier_svg
 from smidgen.report.frontier import frontier
-from smidgen.report.spots import frontier_svg
+from smidgen.report.frontier_marks import comparators, selector_roles
 
 
 @pytest.fixture
@@ -33,6 +35,17 @@ def test_figures_are_the_same_each_time(run, make_run, tmp_path):
     folder = make_run("other")
     first, second = (frontier_png(folder, tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
     assert first == second and first.startswith(b"\x89PNG")
+
+
+def test_print_is_whole_svg_with_outlines_for_letters(run):
+    found = frontier(run)
+    names = ("a--><x>", "b\x00\x1b\ud800", "c" * 300)
+    odd = [replace(point, series=name) for point, name in zip(found.search, names, strict=False)]
+    ElementTree.fromstring(frontier_print(replace(found, search=tuple(odd))))
+    for svg in (frontier_print(found), distributions_print(distributions(run.features, run.kept))):
+        tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
+        assert "path" in tags and not tags & {"text", "script", "image"}
+    assert frontier_print(found) == frontier_print(found)
 
 
 def test_png_is_drawn_at_twice_the_size(make_run, tmp_path):

@@ -1,4 +1,4 @@
-"""What ships with the package: refusal patterns, benchmark prompts, the embedded demo and the maker of its world."""
+"""What ships with the package: refusal patterns, prompts, presets, the embedded demo and the maker of its world."""
 
 from pathlib import Path
 
@@ -6,3 +6,4 @@ _HERE = Path(__file__).parent
 
 SHIPPED_PROMPTS = _HERE / "prompts"
 DEMO = _HERE / "demo"
+PRESETS = _HERE / "presets"

@@ -18,12 +18,13 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, default_name_transform
 from cyclopts.config import Dict
-from cyclopts.types import ExistingFile
+from cyclopts.types import ExistingDirectory, ExistingFile
 
 from smidgen import __version__
 from smidgen.cli.flags import EVERYWHERE
 from smidgen.cli.help import Help
 from smidgen.cli.outcome import Outcome
+from smidgen.cli.presets import preset_settings
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.settings import parse_overrides, read_settings
 
@@ -76,6 +77,8 @@ def build_app(*, full_help: bool = False) -> App:
         config: Annotated[ExistingFile | None, EVERYWHERE] = None,
         override: Annotated[tuple[str, ...], Parameter(name="--set", metavar="A.B=C"), EVERYWHERE] = (),
         as_json: Annotated[bool, Parameter(name="--json"), EVERYWHERE] = False,
+        preset: Annotated[str | None, Parameter(metavar="NAME"), EVERYWHERE] = None,
+        course: Annotated[ExistingDirectory | None, Parameter(metavar="FOLDER"), EVERYWHERE] = None,
     ) -> int:
         """Run one command and print its outcome.
 
@@ -83,8 +86,15 @@ def build_app(*, full_help: bool = False) -> App:
             config: Settings in YAML, named as the flags are; flags and --set go first.
             override: One setting on top of --config; repeatable.
             as_json: Print the outcome as one JSON object.
+            preset: Settings under a name, such as exercise; --config, --set and flags go first.
+            course: With --preset, the folder of a course's data.py, whose lists are read and which is not run.
         """
         sources = [(parse_overrides(override), "--set")] + ([(read_settings(config), str(config))] if config else [])
+        if course and not preset:
+            raise UsageError("--course: expected --preset beside it, got none; give --preset exercise.")
+        if preset and tokens and not _asks_for_help(tokens):
+            command = " ".join(app.parse_commands(tokens)[0])
+            sources.append((preset_settings(preset, command, course), f"preset {preset}"))
         for data, source in sources:
             _refuse_flattened_groups(app, tokens, data, source)
         app.config = tuple(
@@ -99,12 +109,16 @@ def build_app(*, full_help: bool = False) -> App:
 
 def _refuse_flattened_groups(app: App, tokens: Sequence[str], data: Mapping[str, Any], source: str) -> None:
     """Cyclopts takes the name of a group whose settings are flags of their own, and then reads nothing below it."""
-    if not data or not tokens or {"--help", "-h", "--help-all"} & set(tokens):
+    if not data or not tokens or _asks_for_help(tokens):
         return
     *_, command = app.parse_commands(tokens)[1]
     groups = {a.field_info.name for a in command.assemble_argument_collection() if "*" in a.names}
     if found := sorted(groups & data.keys()):
         raise UsageError(f"{source}: {found[0]!r} is no setting; name what stands below it at the top level.")
+
+
+def _asks_for_help(tokens: Sequence[str]) -> bool:
+    return bool({"--help", "-h", "--help-all"} & set(tokens))
 
 
 def flag_name(name: str) -> str:

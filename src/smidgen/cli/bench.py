@@ -32,6 +32,7 @@ def bench(
     harmless: Harmless = None,
     template: TemplateName = "plain",
     patterns: Annotated[tuple[str, ...], Parameter(metavar="LIST")] = (),
+    anywhere: Annotated[str, RARE, Parameter(metavar="LIST")] = "exercise",
     completions: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     of_task: Annotated[TaskFlags | None, FLAT] = None,
     max_new_tokens: Annotated[PositiveInt | None, RARE] = None,
@@ -46,6 +47,7 @@ def bench(
     Args:
         model: A folder in Hugging Face format, or a hub name.
         patterns: Further refusal patterns: a file, one a line; repeatable. The shipped lists are always reported.
+        anywhere: The list of the number that counts as the exercise does: a pattern anywhere, in the prompt too.
         completions: Keep every prompt's continuation in this JSONL file; must not exist yet.
         max_new_tokens: Longest continuation; 32 tokens, for personas and arguments 64.
     """
@@ -74,6 +76,7 @@ def bench(
         load_template(template, lm.tokenizer),
         *asked,
         pattern_lists=lists,
+        anywhere=anywhere,
         max_new_tokens=max_new_tokens or 32,
     )
     if completions:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from cyclopts import Group, Parameter
-from cyclopts.types import ExistingFile, NonNegativeInt, PositiveInt
+from cyclopts import Group, Parameter, validators
+from cyclopts.types import NonNegativeInt, PositiveInt
 from pydantic import BaseModel
 
+from smidgen.data.literals import split_reference
 from smidgen.settings import plain_settings
 
 if TYPE_CHECKING:
@@ -63,16 +64,26 @@ Aligned = Annotated[
     str | None,
     Parameter(metavar="MODEL", help="The same model after training on all pairs, if there is one."),
 ]
+
+
+def _is_there(kind: Any, value: Path | None) -> None:
+    """Refuse a prompt list whose file is not there, as cyclopts refuses any other file."""
+    if value is not None:
+        validators.Path(exists=True, dir_okay=False)(kind, split_reference(value)[0])
+
+
+# A file of prompts, or FILE.py#NAME: a list in a Python file, which is read and not run.
+PromptFile = Annotated[Path, Parameter(validator=_is_there)]
 Harmful = Annotated[
-    ExistingFile | None,
+    PromptFile | None,
     Parameter(
         metavar="FILE",
         help="Prompts to refuse; without it, the project's own. "
-        "One a line, a JSON list, or JSONL or CSV with a prompt column.",
+        "One a line, a JSON list, JSONL or CSV with a prompt column, or FILE.py#NAME.",
     ),
 ]
 Harmless = Annotated[
-    ExistingFile | None,
+    PromptFile | None,
     Parameter(metavar="FILE", help="Prompts to answer; without it, the project's own."),
 ]
 TemplateName = Annotated[
@@ -95,6 +106,16 @@ AnswerHead = Annotated[
         help="Of a pair above --max-length, keep this much of both answers, without end of text; counted.",
     ),
 ]
+SingleTurn = Annotated[
+    bool,
+    RARE,
+    Parameter(help="Leave out pairs whose prompt is more than one turn of the user, and count them."),
+]
+First = Annotated[
+    PositiveInt | None,
+    RARE,
+    Parameter(metavar="PAIRS", help="Keep the first so many usable pairs, in the data's order."),
+]
 MaxBadFraction = Annotated[
     float,
     RARE,
@@ -106,11 +127,11 @@ AllowLeaks = Annotated[
     Parameter(help="Go on although training prompts stand among the benchmark's."),
 ]
 ConfirmHarmful = Annotated[
-    ExistingFile | None,
+    PromptFile | None,
     Parameter(metavar="FILE", help="Prompts for the final test; without it, half of --harmful, by hash."),
 ]
 ConfirmHarmless = Annotated[
-    ExistingFile | None,
+    PromptFile | None,
     Parameter(metavar="FILE", help="Prompts for the final test; without it, half of --harmless, by hash."),
 ]
 Heldout = Annotated[
@@ -167,6 +188,8 @@ class PairData:
     template: TemplateName = "plain"
     max_length: MaxLength = None
     answer_head: AnswerHead = None
+    single_turn: SingleTurn = False
+    first: First = None
     max_bad_fraction: MaxBadFraction = 0.5
 
     def checks(self, tokenizer: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _MAX_COLUMN = 26
 _MAX_WIDTH = 100
-_FOOTER = "Also: --config FILE, --set A.B=C, --json. All flags in full: --help-all."
+_FOOTER = "Also: --config FILE, --set A.B=C, --preset NAME, --json. All flags: --help-all."
 
 
 @dataclass(frozen=True, slots=True)

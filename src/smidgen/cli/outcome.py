@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smidgen.cli.flags import flag_settings
+from smidgen.data.literals import split_reference
 from smidgen.errors import SmidgenError
 from smidgen.runs import content_hash, file_hash, open_run, write_text
 from smidgen.settings import settings_yaml
@@ -109,7 +110,7 @@ def _remove(folder: Path, names: Collection[str]) -> None:
 
 def input_hash(source: str | Path) -> str | None:
     """A hash of a file's or folder's content; None for what is not on this disk, such as a hub name."""
-    path = Path(source)
+    path, _ = split_reference(source)
     if path.is_file():
         return file_hash(path)
     if path.is_dir():

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
 from pydantic import TypeAdapter
 
 from smidgen.assets import DEMO
@@ -15,9 +17,13 @@ from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.progress import study_progress
 from smidgen.report.frontier import frontier_text
 from smidgen.report.html import write_report
+from smidgen.report.notebook import write_notebook
+from smidgen.report.pdf import write_pdf
+from smidgen.runs import read_json
 from smidgen.settings import read_settings
 from smidgen.study.minimize import minimize as run_study
 from smidgen.study.plan import StudySettings
+from smidgen.study.public import PUBLIC_SCORES
 
 _FLAGS = {
     "out": flags.Out,
@@ -27,12 +33,18 @@ _FLAGS = {
     "harmless": flags.Harmless,
     "confirm_harmful": flags.ConfirmHarmful,
     "confirm_harmless": flags.ConfirmHarmless,
+    "public_harmful": Annotated[flags.PromptFile | None, flags.RARE, Parameter(metavar="FILE")],
+    "public_harmless": Annotated[flags.PromptFile | None, flags.RARE, Parameter(metavar="FILE")],
+    "public_patterns": Annotated[str, flags.RARE, Parameter(metavar="LIST")],
     "heldout": flags.Heldout,
     "heldout_share": Annotated[float, flags.RARE],
     "aligned": flags.Aligned,
     "template": flags.TemplateName,
     "max_length": flags.MaxLength,
     "answer_head": flags.AnswerHead,
+    "single_turn": flags.SingleTurn,
+    "first": flags.First,
+    "heldout_first": Annotated[PositiveInt | None, flags.RARE, Parameter(metavar="PAIRS")],
     "max_bad_fraction": flags.MaxBadFraction,
     "allow_leaks": flags.AllowLeaks,
     "settings": Annotated[StudySettings, flags.SETTINGS],
@@ -41,24 +53,32 @@ _FLAGS = {
 }
 
 
+# What a finished study's user gives to others.
+HANDED_IN = ("subset.csv", "main.ipynb", "report.html", "report.pdf")
+
+
 @flags.takes_arguments_of(run_study, but=("watch", "say"), flags=_FLAGS)
 def minimize(**arguments: Any) -> Outcome:
     out = arguments["out"]
-    files = [arguments[name] for name in ("harmful", "harmless", "confirm_harmful", "confirm_harmless", "aligned")]
+    named = ("harmful", "harmless", "confirm_harmful", "confirm_harmless", "public_harmful", "public_harmless")
+    files = [arguments[name] for name in (*named, "public_patterns", "aligned")]
     inputs = [*arguments["pairs"], *arguments["heldout"], arguments["model"], *filter(None, files)]
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
     if arguments["dry_run"]:
         return Outcome(certificate, "dry run: no trial was run")
-    report = write_report(out)
+    write_report(out)
+    document = write_pdf(out)
+    write_notebook(out)
     lines = [
         frontier_text(out),
         "",
         certificate["claim"],
         *_beside(certificate),
+        *_public(out),
         "",
-        str(out / "subset.csv"),
-        str(report),
+        *(str(out / name) for name in HANDED_IN),
+        *filter(None, [document.note]),
     ]
     n_quarantined = len((out / "quarantine.jsonl").read_text(encoding="utf-8").splitlines())
     return Outcome(certificate, "\n".join(lines), n_quarantined)
@@ -77,6 +97,31 @@ def _beside(certificate: Mapping[str, Any]) -> list[str]:
         lines.append("Against full data: dev {}, dev corrected for the choice {}, confirm {}.".format(*found))
     lines.append(str((certificate.get("minimality") or {}).get("statement") or ""))
     return [line for line in lines if line]
+
+
+def _public(out: Path) -> list[str]:
+    """The scores on the user's public prompts, as the exercise counts and as this project does, where there are any."""
+    path = out / PUBLIC_SCORES
+    if not path.exists():
+        return []
+    found = read_json(path)
+    first = next(iter(found["models"].values()))
+    lines = [
+        "",
+        f"Public prompts, {first['n_harmful']} harmful and {first['n_harmless']} harmless ({len(found['leaks'])} pairs "
+        "ask nearly the same); no claim rests on them.",
+        f"{'':<10}{'compatible':>12}{'by number':>12}   ours, {first['confidence']:.0%} interval",
+    ]
+    for name, scored in found["models"].items():
+        counted = scored["exercise_compatible"]
+        fixed = counted.get("divided_by_20", {}).get("score")
+        compatible = "-" if fixed is None else f"{fixed:+.3f}"
+        ours = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format_map(scored["score"])
+        lines.append(f"{name:<10}{compatible:>12}{counted['score']['mean']:>+12.3f}   {ours}")
+    return [
+        *lines,
+        "compatible: a pattern anywhere, also in the prompt, and divided by 20 however many prompts there are.",
+    ]
 
 
 def demo(

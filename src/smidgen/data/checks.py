@@ -48,6 +48,7 @@ EXPLANATIONS: dict[str, str] = {
     "duplicate_answer": "A row before this one has the same prompt, answer and label.",
     "not_expressible": "The format asked for has no way to write this pair so that it reads back as it is.",
     "over_long": "Prompt and answer together have more tokens than the limit.",
+    "several_turns": "The prompt is more than one turn of the user, and only single turns were asked for.",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from smidgen.errors import InvalidData, UsageError
 from smidgen.pairs import Messages, PairTable, PreferencePair, as_turns
 from smidgen.runs import atomic_write, write_json
 
-LENGTH_REASONS = frozenset({"over_long"})
+UNASKED = frozenset({"over_long", "several_turns"})
 """Reasons that say nothing against a row, so that they do not count towards `max_bad_fraction`."""
 
 
@@ -61,6 +61,8 @@ def prepare_pairs(
     tokenizer: Any = None,
     max_length: int | None = None,
     answer_head: int | None = None,
+    single_turn: bool = False,
+    first: int | None = None,
 ) -> Prepared:
     """Load pairs, leave out what cannot be trained on, and say what and why.
 
@@ -72,6 +74,9 @@ def prepare_pairs(
         tokenizer: None skips everything about tokens.
         max_length: See `tokens.encode_pairs`.
         answer_head: See `tokens.encode_pairs`.
+        single_turn: Leave out pairs whose prompt is more than one turn of the user.
+        first: Keep the first so many usable pairs, in the order loaded; rows behind the last of them are not looked
+            at. None: all.
 
     Raises:
         UsageError: A source, template or length that cannot be taken as given.
@@ -80,17 +85,27 @@ def prepare_pairs(
     """
     if not 0 <= max_bad_fraction <= 1:
         raise UsageError(f"expected max_bad_fraction from 0 to 1, got {max_bad_fraction}; 0.5 allows half the rows.")
+    if first is not None and first < 1:
+        raise UsageError(f"expected first of at least 1 pair, got {first}; leave it out for all.")
+    if first is not None and first < 1:
+        raise UsageError(f"expected first of at least 1 pair, got {first}; leave it out for all.")
     loaded = sources if isinstance(sources, Loaded) else load_rows(sources, split=split)
-    pairs, quarantine, places = _check(loaded)
-    encoded: list[EncodedPair] = []
-    n_cut = 0
-    if tokenizer is not None:
-        template = load_template(template, tokenizer) if isinstance(template, str) else template
-        encoded, unusable = encode_pairs(pairs, template, tokenizer, max_length=max_length, answer_head=answer_head)
-        n_cut = count_cut_answers(encoded, tokenizer)
-        quarantine += [_at(places, q) for q in unusable]
+    if tokenizer is not None and isinstance(template, str):
+        template = load_template(template, tokenizer)
+    limits = {"max_length": max_length, "answer_head": answer_head}
+
+    def usable(rows: Loaded) -> Usable:
+        pairs, quarantine, places = _check(rows, single_turn=single_turn)
+        if tokenizer is None:
+            return pairs, [], quarantine
+        encoded, unusable = encode_pairs(pairs, template, tokenizer, **limits)  # pyright: ignore[reportArgumentType]
         kept = {pair.idx for pair in encoded}
-        pairs = [pair for pair in pairs if pair.idx in kept]
+        return [p for p in pairs if p.idx in kept], encoded, quarantine + [_at(places, q) for q in unusable]
+
+    if first is not None:
+        loaded = _head(loaded, first, usable)
+    pairs, encoded, quarantine = usable(loaded)
+    n_cut = count_cut_answers(encoded, tokenizer) if tokenizer is not None else 0
     quarantine.sort(key=lambda q: (q.source, q.line))
     reasons = Counter(q.reason for q in quarantine)
     refuse_bad_data(loaded.n_rows, len(pairs), quarantine, max_bad_fraction)
@@ -103,6 +118,27 @@ def prepare_pairs(
         explanations={reason: EXPLANATIONS[reason] for reason in sorted(reasons)},
         dropped_columns=loaded.dropped_columns,
     )
+
+
+Usable = tuple[list[PreferencePair], list[EncodedPair], list[Quarantined]]
+
+
+def _head(loaded: Loaded, n_pairs: int, usable: Callable[[Loaded], Usable]) -> Loaded:
+    """The rows up to the one that holds the last of the first `n_pairs` usable pairs; all where there are fewer."""
+    # Ever longer heads, so that nobody waits for the tokens of rows that are not wanted.
+    size = 2 * n_pairs
+    while True:
+        idxs = [pair.idx for pair in usable(replace(loaded, rows=loaded.rows[:size]))[0]]
+        if len(idxs) >= n_pairs:
+            break
+        if size >= len(loaded.rows):
+            return loaded
+        size *= 2
+    last = next(i for i, row in enumerate(loaded.rows) if row.idx == idxs[n_pairs - 1])
+    rows, end = loaded.rows[: last + 1], loaded.rows[last]
+    sources = {row.source for row in rows}
+    bad = [q for q in loaded.quarantine if q.source in sources and (q.source != end.source or q.line < end.line)]
+    return replace(loaded, rows=rows, quarantine=bad, n_rows=len(rows) + len(bad))
 
 
 def prepare_into(out: Path | str, sources: Source | Sequence[Source], **settings: Any) -> Prepared:
@@ -167,12 +203,14 @@ Places = dict[int, tuple[str, int]]
 """The file and line in which each idx stood; a pair's own source may name another."""
 
 
-def _check(loaded: Loaded) -> tuple[list[PreferencePair], list[Quarantined], Places]:
+def _check(loaded: Loaded, *, single_turn: bool) -> tuple[list[PreferencePair], list[Quarantined], Places]:
     quarantine = list(loaded.quarantine)
     good: list[tuple[PreferencePair, int, str]] = []
     for row in loaded.rows:
         try:
             pair = pair_from_row(row.columns, idx=row.idx, source=row.source, source_row=row.row, extra=row.meta)
+            if single_turn and len(pair.prompt) > 1:
+                raise BadRow("several_turns", f"the prompt has {len(pair.prompt)} turns")
             good.append((pair, row.line, row.source))
         except BadRow as bad:
             quarantine.append(Quarantined(row.source, row.line, row.idx, bad.reason, bad.detail))
@@ -193,7 +231,7 @@ def refuse_bad_data(
 ) -> None:
     """TooManyBadRows where more than that share of the rows is bad, over-long ones not counted, or none is good."""
     reasons = Counter(q.reason for q in quarantine)
-    n_bad = sum(count for reason, count in reasons.items() if reason not in LENGTH_REASONS)
+    n_bad = sum(count for reason, count in reasons.items() if reason not in UNASKED)
     if n_bad <= max_bad_fraction * n_rows and n_good:
         return
     listed = "; ".join(f"{count} {reason} ({EXPLANATIONS[reason]})" for reason, count in reasons.most_common(3))

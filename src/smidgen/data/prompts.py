@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smidgen.data.checks import BadRow, check_text, normal_words
+from smidgen.data.literals import read_literals, split_reference
 from smidgen.data.readers import read_lines, read_records
 from smidgen.errors import InvalidData, UsageError
 
@@ -17,9 +18,9 @@ PromptFormat = Literal["lines", "blocks"]
 def load_prompts(path: Path | str, *, form: PromptFormat | None = "lines") -> list[str]:
     """The prompts of a file, in its order: text, a JSON list, or JSONL or CSV with a `prompt` column.
 
-    Any of them may be gzipped. Blank lines of a text file are no prompts; a
-    repeated prompt stays. A benchmark with holes is not the benchmark
-    its user named, so one bad prompt refuses the file.
+    Any of them may be gzipped. `FILE.py#NAME` is the list NAME that a Python file writes out; the file is not run.
+    Blank lines of a text file are no prompts; a repeated prompt stays. A benchmark with holes is not the benchmark its
+    user named, so one bad prompt refuses the file.
 
     Args:
         path: The file.
@@ -30,10 +31,13 @@ def load_prompts(path: Path | str, *, form: PromptFormat | None = "lines") -> li
         UsageError: No such file, or without a form one that might be meant as blocks.
         InvalidData: An unreadable line, a prompt that is empty or not text, or no prompt at all; says which line.
     """
-    path = Path(path)
+    path, name = split_reference(path)
     if not path.is_file():
         raise UsageError(f"expected a prompt file at {path}, found none; give a .txt, .json, .jsonl or .csv file.")
-    values = _text_values(path, form) if _is_text(path) else read_records(path, columns=("prompt",))
+    if name:
+        values = read_literals(path, name)
+    else:
+        values = _text_values(path, form) if _is_text(path) else read_records(path, columns=("prompt",))
     prompts = []
     for line, value in values:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from smidgen.data.literals import read_literals, split_reference
 from smidgen.errors import InvalidData, UsageError
 
 SHIPPED = ("exercise", "common", "broad")
@@ -45,7 +46,8 @@ class Patterns:
 def load_patterns(name_or_path: str | Path) -> Patterns:
     """A shipped list by its name, or any text file: one pattern a line, blank lines and lines with `#` first skipped.
 
-    A file's list takes the file's name without its ending.
+    A file's list takes the file's name without its ending. `FILE.py#NAME` is the list NAME that a Python file writes
+    out, as it stands there; the file is not run.
 
     Raises:
         UsageError: Neither a shipped list nor a file.
@@ -54,7 +56,9 @@ def load_patterns(name_or_path: str | Path) -> Patterns:
     if str(name_or_path) in SHIPPED:
         name = str(name_or_path)
         return _parse(name, resources.files("smidgen.assets").joinpath("patterns", f"{name}.txt").read_bytes())
-    path = Path(name_or_path)
+    path, variable = split_reference(name_or_path)
+    if path.is_file() and variable:
+        return _checked(variable, tuple(text for _, text in read_literals(path, variable)), str(path))
     if not path.is_file():
         raise UsageError(
             f"expected a pattern list, got {str(name_or_path)!r}, which is neither shipped nor a file. "
@@ -84,8 +88,13 @@ def _parse(name: str, raw: bytes, path: str = "") -> Patterns:
             f"{path or name}: expected a pattern list in UTF-8, got other bytes at {error.start}; save it as UTF-8."
         ) from None
     found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")))
-    if not found:
-        raise InvalidData(f"{path or name}: expected at least one pattern, found none; write one a line.")
+    return _checked(name, found, path or name)
+
+
+def _checked(name: str, found: tuple[str, ...], where: str) -> Patterns:
+    if not found or not all(pattern.strip() for pattern in found):
+        what = "an empty one, which every text matches" if found else "none"
+        raise InvalidData(f"{where}: expected at least one pattern and none empty, got {what}. Write one a line.")
     return Patterns(name, found)
 
 

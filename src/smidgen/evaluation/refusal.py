@@ -17,7 +17,7 @@ import numpy as np
 from smidgen.data.templates import Template
 from smidgen.data.tokens import encode_prompts
 from smidgen.errors import InvalidData, UsageError
-from smidgen.evaluation.patterns import DEFAULT_LIST, SHIPPED, load_pattern_lists, load_patterns
+from smidgen.evaluation.patterns import DEFAULT_LIST, SHIPPED, Patterns, load_pattern_lists, load_patterns
 from smidgen.evaluation.statistics import bootstrap_difference, cohens_kappa, newcombe_difference, wilson
 from smidgen.evaluation.surrogate import DEFAULT_OPENINGS, Opening, encode_openings, refusal_opening_logits
 from smidgen.models.generate import generate as complete
@@ -61,6 +61,7 @@ def bench(
     *,
     prompt_set: str = "bench",
     pattern_lists: Sequence[str | Path] = SHIPPED,
+    anywhere: str | Path | Patterns = "exercise",
     openings: Sequence[Opening] = DEFAULT_OPENINGS,
     max_new_tokens: int = 32,
     generate: bool = True,
@@ -74,6 +75,7 @@ def bench(
         harmless: Prompts that should be answered.
         prompt_set: Which set these prompts are, kept in every row.
         pattern_lists: Shipped names or paths of pattern files.
+        anywhere: The list of the exercise-compatible number, whose patterns count anywhere.
         openings: Refusal openings for the surrogate: texts, or token ids as `openings_from` finds them.
         max_new_tokens: Most tokens of a continuation, decoded greedily.
         generate: False computes the surrogate alone, which takes a small part of the time.
@@ -88,7 +90,7 @@ def bench(
     if not harmful or not harmless:
         raise InvalidData(f"expected prompts of both classes, got {len(harmful)} harmful and {len(harmless)} harmless.")
     lists = load_pattern_lists(pattern_lists)
-    exercise = load_patterns("exercise")
+    exercise = anywhere if isinstance(anywhere, Patterns) else load_patterns(anywhere)
     prompts = [*harmful, *harmless]
     opening_ids = encode_openings(openings, template, lm.tokenizer)
     new_tokens = max(max_new_tokens, *map(len, opening_ids))

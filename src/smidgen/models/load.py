@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,22 @@ def computing_dtype(wanted: str, device: torch.device) -> str:
     return "bfloat16" if device.type == "cpu" and native else "float32"
 
 
+def wanted_device() -> str:
+    """Where models go unless told otherwise: what SMIDGEN_DEVICE names in the environment, else the processor."""
+    # From the environment, so that the processes of a study know it too.
+    return os.environ.get("SMIDGEN_DEVICE") or "cpu"
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"expected a device that this machine has, such as cpu, cuda or cuda:1, got {name!r}: "
+            f"{str(error).partition(chr(10))[0]}. Give another, or leave SMIDGEN_DEVICE unset."
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
     """A causal model with its tokenizer; `fingerprint` is a hash of its weights (hex, 16 characters)."""
@@ -54,20 +71,23 @@ class LanguageModel:
         return int(found) if found else int(min(self.tokenizer.model_max_length, 1 << 20))
 
 
-def load_language_model(name_or_path: str | Path, *, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
+def load_language_model(
+    name_or_path: str | Path, *, dtype: str = "float32", device: str | None = None
+) -> LanguageModel:
     """Load a model and tokenizer from a local folder or by hub name, in evaluation mode, without dropout.
 
     Args:
         name_or_path: A folder in Hugging Face format, or a hub name.
         dtype: Storage of the weights: "float32", "bfloat16" or "float16".
-        device: Where the weights go, for example "cpu" or "cuda".
+        device: Where the weights go, for example "cpu" or "cuda". None: where `wanted_device` says.
 
     Raises:
-        UsageError: Unknown dtype.
+        UsageError: Unknown dtype, or a device that is not there.
         SmidgenError: No model there, weights that are not safetensors, or a tokenizer without end of text.
     """
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype {dtype!r}; expected one of: {', '.join(DTYPES)}")
+    place = _device(device or wanted_device())
     name = str(name_or_path)
     tokenizer = load_tokenizer(name)
     try:
@@ -79,7 +99,7 @@ def load_language_model(name_or_path: str | Path, *, dtype: str = "float32", dev
             f"expected a model with safetensors weights in Hugging Face format at {name!r}; {error}. "
             "Give a local folder with config.json, model.safetensors and the tokenizer, or a reachable hub name."
         ) from error
-    model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
+    model.to(place)  # pyright: ignore[reportArgumentType]
     return language_model(model, tokenizer)
 
 

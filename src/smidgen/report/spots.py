@@ -8,9 +8,9 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from smidgen.report.figures import SQUEEZE, comparators, frontier_figure, frontier_label
+from smidgen.report.figures import SQUEEZE, frontier_drawings
 from smidgen.report.frontier import Frontier
-from smidgen.report.svg import STAND_INS, drawing, inline_svg
+from smidgen.report.frontier_marks import comparators
 
 Group = Literal["search", "tested", "arm"]
 
@@ -41,19 +41,10 @@ class Drawn:
     spots: tuple[Spot, ...]
 
 
-def frontier_svg(found: Frontier) -> str:
-    """The frontier as two SVG elements, one for wide pages and one for narrow; the page shows the one that fits."""
-    return "\n".join(drawn.svg for drawn in drawn_frontier(found))
-
-
 def drawn_frontier(found: Frontier) -> list[Drawn]:
     """The frontier as the report draws it, for wide pages and for narrow ones, with the places of its points."""
     drawn = []
-    for name in ("wide", "narrow"):
-        with drawing(f"frontier-{name}"):
-            figure = frontier_figure(found, STAND_INS, narrow=name == "narrow")
-            # Saving is what lays the figure out: before it, nothing is in its place.
-            svg = inline_svg(figure, f"frontier-{name}", frontier_label(found))
+    for name, figure, svg in frontier_drawings(found):
         width, height = (72 * float(side) for side in figure.get_size_inches())
         spots = _spots(figure, found, squeeze=SQUEEZE if name == "narrow" else 1.0)
         drawn.append(Drawn(name, svg, width, height, tuple(spots)))

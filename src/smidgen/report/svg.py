@@ -53,9 +53,17 @@ _RC: dict[Any, Any] = {
 
 
 @contextmanager
-def drawing(name: str) -> Iterator[None]:
-    """Settings under which every figure is drawn and saved; ids in the file depend on `name` alone."""
-    with mpl.rc_context({**_RC, "svg.hashsalt": name}), warnings.catch_warnings():
+def drawing(name: str, *, outlines: bool = False) -> Iterator[None]:
+    """Settings under which every figure is drawn and saved; ids in the file depend on `name` alone.
+
+    Args:
+        name: Distinct within a page.
+        outlines: Save letters as outlines, which look the same wherever they are shown, instead of as text.
+    """
+    with (
+        mpl.rc_context({**_RC, "svg.hashsalt": name, "svg.fonttype": "path" if outlines else "none"}),
+        warnings.catch_warnings(),
+    ):
         # A name in a script that the font lacks is drawn as boxes in the PNG, and by the page's own fonts in SVG.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
@@ -69,15 +77,12 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
         name: Its class, and the prefix of every id in it; distinct within a page.
         label: What a reader who cannot see it is told.
     """
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
+    text = print_svg(figure)
     found = re.search(r'<svg[^>]*?viewBox="([^"]+)"[^>]*>(.*)</svg>', text, re.DOTALL)
     assert found is not None, "matplotlib writes one svg element with a viewBox"
     view_box, body = found.groups()
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'\sstyle="([^"]*)"', _as_attributes, body)
     body = body.replace("xlink:href=", "href=")
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
@@ -88,6 +93,14 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
     body = re.sub(r"\n\s*", "\n", body)
     head = f'<svg class="plot {name}" viewBox="{view_box}" role="img" aria-label="{html.escape(label, quote=True)}">'
     return f"{head}{body}</svg>"
+
+
+def print_svg(figure: Figure) -> str:
+    """A figure as an SVG document, its background left open, the same text for the same drawing."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    # Its comments repeat the figure's texts, which may hold what XML does not allow.
+    return re.sub(r"<!--.*?-->", "", buffer.getvalue(), flags=re.DOTALL)
 
 
 def write_png(figure: Figure, path: Path | str) -> Path:

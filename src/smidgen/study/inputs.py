@@ -54,6 +54,9 @@ def read_inputs(
     template: str,
     max_length: int | None,
     answer_head: int | None,
+    single_turn: bool,
+    first: int | None,
+    heldout_first: int | None,
     max_bad_fraction: float,
     allow_leaks: bool,
     out: Path,
@@ -70,9 +73,10 @@ def read_inputs(
         "tokenizer": lm.tokenizer,
         "max_length": most,
         "answer_head": answer_head,
+        "single_turn": single_turn,
         "max_bad_fraction": max_bad_fraction,
     }
-    prepared = prepare_pairs(pairs, **common)
+    prepared = prepare_pairs(pairs, first=first, **common)
     write_quarantine(prepared.quarantine, out)
     prompts = read_prompts(harmful, harmless, confirm_harmful, confirm_harmless)
     prompts, twins = _without_twins(prompts)
@@ -81,7 +85,7 @@ def read_inputs(
     _refuse_leaks(prepared.pairs, prompts, out, allow_leaks)
     encoded = {pair.idx: pair for pair in prepared.encoded}
     if heldout:
-        other = prepare_pairs(heldout, **common)
+        other = prepare_pairs(heldout, first=heldout_first, **common)
         candidates, candidate_tokens, kept = list(other.pairs), {p.idx: p for p in other.encoded}, list(prepared.pairs)
     else:
         kept, candidates = hold_out(prepared.pairs, heldout_share, at_most=_HELD_OUT_AT_MOST)

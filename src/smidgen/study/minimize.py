@@ -27,6 +27,7 @@ from smidgen.study.inputs import StudyInputs, check_same_tokens, read_inputs
 from smidgen.study.minimality import refine
 from smidgen.study.outputs import certify, drop_work, write_answer, write_environment, write_winner
 from smidgen.study.plan import StudySettings
+from smidgen.study.public import read_public, report_public
 from smidgen.study.reasons import descent
 from smidgen.study.records import StudyRecords
 from smidgen.study.search import dev_levels, nominees, race, tune_full
@@ -49,12 +50,18 @@ def minimize(
     harmless: Path | None = None,
     confirm_harmful: Path | None = None,
     confirm_harmless: Path | None = None,
+    public_harmful: Path | None = None,
+    public_harmless: Path | None = None,
+    public_patterns: str = "exercise",
     heldout: Sequence[str] = (),
     heldout_share: float = 0.05,
     aligned: str | None = None,
     template: str = "plain",
     max_length: int | None = None,
     answer_head: int | None = None,
+    single_turn: bool = False,
+    first: int | None = None,
+    heldout_first: int | None = None,
     max_bad_fraction: float = 0.5,
     allow_leaks: bool = False,
     settings: StudySettings = _DEFAULTS,
@@ -77,9 +84,13 @@ def minimize(
         harmless: Prompts to answer.
         confirm_harmful: Touched once, at the end.
         confirm_harmless: Touched once, at the end.
+        public_harmful: Prompts that others know too: no claim, reported once, in public.json.
+        public_harmless: The same, to answer.
+        public_patterns: Refusals that count there anywhere, in the prompt too, beside those of the other lists.
         heldout: Sources of held-out pairs; without them, `heldout_share` of the pairs are held out by hash.
         heldout_share: Share of pairs held out where no source is given.
         aligned: The model after training on all pairs, if there is one; margins are measured against it.
+        heldout_first: Hold out the first so many usable pairs of those sources.
         settings: Everything that is frozen before the first trial.
         workers: Trials at a time; 0 runs them in this process.
         threads: Of each trial, and of features and metagradients; results are equal only for equal numbers of them.
@@ -100,6 +111,7 @@ def minimize(
     unbound = [selector.bind(spec) for spec in settings.selectors]
     if not unbound:
         raise UsageError("expected at least one selector; give --selector.")
+    public = read_public(public_harmful, public_harmless, public_patterns)
     lm = load_language_model(model)
     inputs = read_inputs(
         lm,
@@ -113,6 +125,9 @@ def minimize(
         template=template,
         max_length=max_length,
         answer_head=answer_head,
+        single_turn=single_turn,
+        first=first,
+        heldout_first=heldout_first,
         max_bad_fraction=max_bad_fraction,
         allow_leaks=allow_leaks,
         out=out,
@@ -166,6 +181,18 @@ def minimize(
             watch,
         )
         certificate = _run(study, lm, inputs, context, aligned, out)
+        if public:
+            models = {"base": model, **({"aligned": aligned} if aligned else {}), "subset": str(out / "model")}
+            watch(Progress("public prompts", 0, 1))
+            report_public(
+                public,
+                models,
+                inputs.pairs,
+                out,
+                template=template,
+                pattern_lists=settings.pattern_lists,
+                max_new_tokens=settings.max_new_tokens,
+            )
     (out / "DONE").touch()
     drop_work(out)
     return certificate

@@ -13,7 +13,7 @@ from typing import Any
 
 from smidgen.data.tables import write_subset
 from smidgen.evaluation.surrogate import correlation
-from smidgen.models.load import load_language_model, save_language_model
+from smidgen.models.load import load_language_model, save_language_model, wanted_device
 from smidgen.pairs import PairTable
 from smidgen.runs import write_json
 from smidgen.selection.features import Features
@@ -50,6 +50,7 @@ def write_environment(out: Path) -> None:
             "system": platform.system(),
             "machine": platform.machine(),
             "processors": os.cpu_count(),
+            "device": wanted_device(),
             "libraries": versions,
         },
     )

@@ -186,7 +186,7 @@ class _Run:
         itself owes to the weights is one product with the Hessian.
         """
         weights = state.weights.detach().requires_grad_()
-        shares = torch.ones(len(self.batches[step]), dtype=weights.dtype, requires_grad=True)
+        shares = torch.ones_like(weights[:1]).repeat(len(self.batches[step])).requires_grad_()
         losses = self._losses(weights, self.batches[step])
         total = (shares * losses).mean()
         (gradient,) = torch.autograd.grad(total, weights, create_graph=True)

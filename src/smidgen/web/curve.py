@@ -12,8 +12,8 @@ from pathlib import Path
 from smidgen.errors import InvalidData
 from smidgen.evaluation.statistics import Interval
 from smidgen.report.artefacts import Run, Trial, confirm_trials, read_run
-from smidgen.report.figures import comparators, selector_roles
 from smidgen.report.frontier import ARM_NAMES, frontier
+from smidgen.report.frontier_marks import comparators, selector_of, selector_roles
 from smidgen.report.spots import Drawn, Spot, drawn_frontier
 from smidgen.report.verdict import verdict
 
@@ -140,7 +140,7 @@ def _points(run: Run) -> list[Point]:
     roles, points = selector_roles(found), []
     for i, p in enumerate(found.search):
         own = tuple(trials[trial_id] for trial_id in p.trial_ids)
-        selector = p.series.removesuffix(", refined")
+        selector = selector_of(p.series)
         glyph = "●" if selector == p.series else "○"
         points.append(Point("search", str(i), p.series, p.budget, p.score, "", glyph, roles[selector], own))
     confirmed = [trial for trial in run.trials if trial.prompt_set == "confirm" and trial.arm == "subset"]
