@@ -39,15 +39,17 @@ COMMANDS = {
     "select": ("smidgen.cli.select:select", "Choose a subset of the pairs at a budget."),
     "plan": ("smidgen.cli.plan:plan", "Tell how many prompts and seeds a claim needs."),
     "minimize": ("smidgen.cli.study:minimize", "Find the smallest subset that aligns as well as all."),
+    "compare": ("smidgen.cli.compare:compare", "Compare models: who wins, for whom, how sure."),
     "explain": ("smidgen.cli.explain:app", "Explain ratings, losses and β on your own numbers."),
     "export": ("smidgen.cli.export:export", "Write pairs as TRL, LLaMA-Factory and others read them."),
+    "view": ("smidgen.cli.view:view", "Show a run's pages: browse pairs, compare blind."),
     "report": ("smidgen.cli.report:report", "Rebuild a run's report from its files."),
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
 }
 
 # Studies keep every finished trial, trainings checkpoints, critiques and scores replies, generate what is written.
 _AFTER_INTERRUPT = {True: "run the same command again to resume", False: "the same command starts again"}
-_RESUMED = {"minimize", "demo", "train", "critique", "score", "generate"}
+_RESUMED = {"compare", "minimize", "demo", "train", "critique", "score", "generate"}
 
 
 def build_app(*, full_help: bool = False) -> App:

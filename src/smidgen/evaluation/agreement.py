@@ -52,8 +52,9 @@ def krippendorff(
     """Agreement of raters who need not have rated the same items.
 
     The interval is a jackknife over clusters with a t quantile: items of one prompt are not independent. Above 200
-    clusters, groups of them are left out together. As for shares elsewhere here, one more unit of squared deviation
-    is added, a cluster that disagrees wholly, so that agreement on a few items is not taken for certainty.
+    clusters, groups of them are left out together. Some squared deviation is added, as
+    for shares elsewhere here: that of one cluster half of which disagrees, so that agreement on a few items is not
+    taken for certainty.
 
     Args:
         ratings: One mapping a rater, from item to rating; None, or an item that is not there, is no rating.
@@ -119,8 +120,8 @@ def _interval(
     group = np.array([numbers[cluster] % n_groups for cluster in clusters])
     without = np.array([evalica.alpha(table.loc[:, group != g], level).alpha for g in range(n_groups)])
     pseudo = n_groups * found.alpha - (n_groups - 1) * without
-    # What chance alone would disagree, as a share of the most that two ratings can differ.
-    unit = 1.0 / _expected(table, level)
+    # One cluster of which half disagrees, against what chance alone would.
+    unit = 0.5 / _expected(table, level)
     added = unit**2 * n_groups / len(numbers)
     error = np.sqrt((((pseudo - pseudo.mean()) ** 2).sum() + added) / (n_groups - 1) / n_groups)
     half = float(stdtrit(n_groups - 1, (1 + confidence) / 2) * error)

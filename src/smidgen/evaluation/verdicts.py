@@ -27,6 +27,8 @@ class Verdict:
         problem: Why there is none; empty otherwise.
         flipped: Of a judge that was asked in both orders: whether its two answers disagreed (then it is a tie). None
             for others.
+        orders: Of the same: what it said with `model_a`'s answer first, then with `model_b`'s first, in that order and
+            parted by a space: 1, 2, tie, or why nothing. Empty for others.
         score_a: What the judge gave `model_a`'s answer, where it scores answers; None otherwise.
         score_b: The same of `model_b`.
         why: What it said, where it says anything.
@@ -41,6 +43,7 @@ class Verdict:
     outcome: float | None
     problem: str = ""
     flipped: bool | None = None
+    orders: str = ""
     score_a: float | None = None
     score_b: float | None = None
     why: str = ""

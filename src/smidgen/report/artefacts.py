@@ -124,8 +124,8 @@ def read_run(folder: Path | str) -> Run:
         trials=trials,
         answers=answers,
         refused=refused,
-        kept=_read_kept(folder / "subset.csv"),
-        runners_up=_read_kept(folder / "runners_up.csv"),
+        kept=read_kept(folder / "subset.csv"),
+        runners_up=read_kept(folder / "runners_up.csv"),
         features=read_features(features, vectors=False) if features.is_file() else None,
     )
 
@@ -207,7 +207,12 @@ def _read_refused(database: sqlite3.Connection, trial_id: str, patterns: str) ->
     return harmful, harmless
 
 
-def _read_kept(path: Path) -> tuple[KeptPair, ...]:
+def read_kept(path: Path) -> tuple[KeptPair, ...]:
+    """The rows of subset.csv or runners_up.csv, in their order; none where there is no such file.
+
+    Raises:
+        InvalidData: A row without one of the four columns that every such table has.
+    """
     if not path.is_file():
         return ()
     # Answers may be longer than the csv module's default limit of 128 KiB a cell.

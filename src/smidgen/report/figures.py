@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,12 @@ from smidgen.report.frontier_marks import comparators, fitting_columns, legend_h
 from smidgen.report.svg import LIGHT, STAND_INS, drawing, inline_svg, print_svg, write_png
 from smidgen.report.verdict import number
 
-__all__ = ["frontier_label", "frontier_png", "frontier_print", "frontier_svg", "frontier_text", "plain_axes"]
+__all__ = [
+    "SQUEEZE", "frontier_drawings", "frontier_label", "frontier_png", "frontier_print", "frontier_svg", "frontier_text",
+    "plain_axes",
+]  # fmt: skip
+# How much closer the comparators stand to the tested sizes where there is less room.
+SQUEEZE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,16 @@ _PRINT = _Layout((720, 330), is_row=True, is_tight=True, most_sizes=9)
 
 def frontier_svg(found: Frontier) -> str:
     """The frontier as two SVG elements, one for wide pages and one for narrow; the page shows the one that fits."""
-    svgs = []
+    return "\n".join(svg for _, _, svg in frontier_drawings(found))
+
+
+def frontier_drawings(found: Frontier) -> Iterator[tuple[str, Figure, str]]:
+    """Both drawings for a page: `wide` or `narrow`, the figure as saving has laid it out, and its SVG element."""
     for name, layout in (("wide", _WIDE), ("narrow", _NARROW)):
         with drawing(f"frontier-{name}"):
             figure = _frontier_figure(found, STAND_INS, layout)
-            svgs.append(inline_svg(figure, f"frontier-{name}", frontier_label(found)))
-    return "\n".join(svgs)
+            svg = inline_svg(figure, f"frontier-{name}", frontier_label(found))
+        yield name, figure, svg
 
 
 def frontier_png(run_folder: Path | str, path: Path | str) -> Path:
@@ -109,7 +118,7 @@ def _frontier_figure(found: Frontier, palette: Mapping[str, str], layout: _Layou
     arms = {arm: score.mean for arm, (_, score) in found.arms.items()}
     _levels(confirm, arms.get("base"), arms.get("full"), found, palette, tight=tight)
     _draw_search(search, found, palette)
-    _draw_confirmed(confirm, found, palette, squeeze=0.75 if tight else 1.0)
+    _draw_confirmed(confirm, found, palette, squeeze=SQUEEZE if tight else 1.0)
     return figure
 
 

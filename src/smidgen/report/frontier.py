@@ -40,12 +40,14 @@ class SearchPoint:
     Attributes:
         score: Mean over seeds; its interval is over prompts alone, since a search has too few seeds for one over both.
         seed_scores: Each seed's score.
+        trial_ids: Each seed's trial.
     """
 
     series: str
     budget: int
     score: Interval
     seed_scores: tuple[float, ...]
+    trial_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ def _search_points(run: Run) -> Iterator[SearchPoint]:
     for (series, budget, _), cell in groupby(scored, key=lambda trial: (trial.series, trial.budget, trial.pairs)):
         trials = list(cell)
         seeds = tuple(trial.metrics["score"] for trial in trials)
-        yield SearchPoint(series, budget, _score(run, trials), seeds)
+        yield SearchPoint(series, budget, _score(run, trials), seeds, tuple(trial.trial_id for trial in trials))
 
 
 def _score(run: Run, trials: Sequence[Trial]) -> Interval:

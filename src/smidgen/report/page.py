@@ -23,7 +23,7 @@ def render_page(template: str, filters: Mapping[str, Callable[..., Any]], *, scr
         script: Name of the script's file, if it has one.
         shown: Everything else that it shows, by name.
     """
-    style, code = _file("report.css"), _file(script) if script else ""
+    style, code = _file("look.css") + _file("report.css"), _file(script) if script else ""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -31,7 +31,7 @@ def render_page(template: str, filters: Mapping[str, Callable[..., Any]], *, scr
     page = environment.from_string(_file(template)).render(
         style=Markup(style), script=Markup(code), style_hash=_hash(style), script_hash=_hash(code), **shown
     )
-    return _printable(page.lstrip())
+    return printable(page.lstrip())
 
 
 def _file(name: str) -> str:
@@ -45,6 +45,6 @@ def _hash(text: str) -> str:
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
-def _printable(page: str) -> str:
+def printable(page: str) -> str:
     """What HTML cannot hold (control characters, lone surrogates), as a visible sign of it."""
     return _CONTROLS.sub(lambda found: chr(0x2400 + ord(found[0])) if ord(found[0]) < 0x20 else "\ufffd", page)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smidgen.selection.why import Why
-from smidgen.study.minimality import Reduction
-from smidgen.study.swap import Pairs
+
+if TYPE_CHECKING:  # so that telling reasons does not load torch
+    from smidgen.study.minimality import Reduction
+    from smidgen.study.swap import Pairs
 
 RANKED, SWAPPED = "ranking", "swap"
 # Of each kind; what stands further down did not nearly make it.

@@ -1,0 +1,126 @@
+"""The length-controlled win rate: how often one model would be preferred if both answers were equally long."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
+from scipy.special import expit, stdtrit
+
+from smidgen.evaluation.statistics import Interval
+
+EQUAL_LENGTHS = "all answers are equally long: it is the raw win rate"
+NO_SPREAD = "every match has the same difference in length: what length does cannot be told from what the model does"
+SEPARATED = "wins and losses are wholly separated by length, or all are of one kind: no finite fit exists"
+ONE_PROMPT = "without one of the prompts no finite fit exists: the fit hinges on it"
+FEW_PROMPTS = "an interval over prompts takes at least three of them"
+BEYOND = "no match has the other model's answer longer: equal length lies at or beyond the edge of what was seen"
+
+
+@dataclass(frozen=True, slots=True)
+class LengthControlled:
+    """A win rate at equal length.
+
+    Attributes:
+        win_rate: None where it cannot be fitted; its interval has no ends where those cannot be found.
+        length_effect: Log-odds of winning per unit of tanh of the standardised difference in length; above 0, longer
+            answers win. None without a fit.
+        note: Why there is no fit or no interval, or what to think of before reading it; empty where all is well.
+    """
+
+    win_rate: float | None
+    low: float | None
+    high: float | None
+    length_effect: float | None
+    note: str = ""
+
+    @property
+    def interval(self) -> Interval | None:
+        """The win rate with its interval, where both are known."""
+        if self.win_rate is None or self.low is None or self.high is None:
+            return None
+        return Interval(self.win_rate, self.low, self.high)
+
+
+def length_controlled(
+    outcomes: ArrayLike,
+    lengths_a: ArrayLike,
+    lengths_b: ArrayLike,
+    prompts: Sequence[Hashable],
+    *,
+    confidence: float = 0.95,
+) -> LengthControlled:
+    """Fit logit P(A wins) = θ + φ tanh(d / sd(d)), with d the difference in length, and predict σ(θ), at d = 0.
+
+    This is the part of AlpacaEval's model that two models can tell: its term for the difficulty of an instruction
+    needs many models, and is left out. A tie is half a win and half a loss. Nothing is penalised. The interval is a
+    jackknife over prompts of σ(θ) with a t quantile, and the unit of squared deviation that raw win rates get.
+
+    Args:
+        outcomes: Of model A: 1, 0.5 or 0, [matches].
+        lengths_a: Of its answers, in characters, [matches].
+        lengths_b: Of the other's, [matches].
+        prompts: Which prompt each match is on, [matches].
+        confidence: Two-sided.
+
+    Raises:
+        ValueError: No matches, or arguments of different lengths.
+
+    Source: Dubois, Galambosi, Liang & Hashimoto 2024, arXiv:2404.04475, Eq. 2; Albert & Anderson 1984, Biometrika 71:1
+        (when a finite fit exists).
+    """
+    y, difference = np.asarray(outcomes, np.float64), np.subtract(lengths_a, lengths_b, dtype=np.float64)
+    if not len(y) or len({len(y), len(difference), len(prompts)}) > 1:
+        raise ValueError(f"expected as many lengths and prompts as outcomes, at least one, got {len(y)} outcomes")
+    if not difference.any():
+        return LengthControlled(float(y.mean()), None, None, None, EQUAL_LENGTHS)
+    spread = difference.std()
+    if spread <= 1e-9 * abs(difference).max():
+        return LengthControlled(None, None, None, None, NO_SPREAD)
+    x = np.tanh(difference / spread)
+    if (theta := _fit(x, y)) is None:
+        return LengthControlled(None, None, None, None, SEPARATED)
+    value, effect = float(expit(theta[0])), float(theta[1])
+    numbers = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+    group = np.array([numbers[prompt] for prompt in prompts])
+    n = len(numbers)
+    if n < 3:
+        return LengthControlled(value, None, None, effect, FEW_PROMPTS)
+    without = [_fit(x[group != g], y[group != g]) for g in range(n)]
+    if any(one is None for one in without):
+        return LengthControlled(value, None, None, effect, ONE_PROMPT)
+    rates = expit([one[0] for one in without if one is not None])
+    error = np.sqrt((n - 1) / n * ((rates - rates.mean()) ** 2).sum() + 1 / (n - 1) / n)
+    half = float(stdtrit(n - 1, (1 + confidence) / 2) * error)
+    note = "" if x.min() < 0 < x.max() else BEYOND
+    return LengthControlled(value, max(value - half, 0.0), min(value + half, 1.0), effect, note)
+
+
+def _fit(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 2"] | None:
+    """Intercept and slope of the logistic regression by Newton's method; None where none is finite."""
+    if not _has_finite_fit(x, y > 0, y < 1):
+        return None
+    design = np.stack([np.ones_like(x), x], axis=1)
+    theta = np.zeros(2)
+    for _ in range(100):
+        p = expit(design @ theta)
+        step = np.linalg.solve(design.T @ (design * (p * (1 - p))[:, None]), design.T @ (y - p))
+        # A long step may leave the region where the curve is curved at all.
+        theta = theta + step / max(1.0, float(abs(step).max()) / 2)
+        if abs(step).max() < 1e-10:
+            return theta
+    return None
+
+
+def _has_finite_fit(x: Float[np.ndarray, " n"], wins: Bool[np.ndarray, " n"], losses: Bool[np.ndarray, " n"]) -> bool:
+    """Whether no line through 0 parts wins from losses; points on the line itself do not keep them together.
+
+    A tie is a win and a loss at one place.
+    """
+    if not wins.any() or not losses.any() or x.min() == x.max():
+        return False
+    won, lost = x[wins], x[losses]
+    return bool(won.min() < lost.max() and lost.min() < won.max())

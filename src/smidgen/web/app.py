@@ -1,0 +1,48 @@
+"""The pages as one application, and what it answers where something is wrong. It lets in whom `door.Door` lets in."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from smidgen.errors import SmidgenError, UsageError
+from smidgen.web.browse import browse_routes
+from smidgen.web.compare import compare_routes
+from smidgen.web.holding import Holding
+from smidgen.web.pages import STATIC, Pages
+from smidgen.web.walk import frontier_routes
+
+
+def make_app(holding: Holding) -> FastAPI:
+    """The application that shows a holding."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    pages = Pages(holding)
+    if holding.pairs is not None:
+        app.include_router(browse_routes(pages, holding.pairs, holding.curve))
+    if holding.curve is not None:
+        app.include_router(frontier_routes(pages, holding.curve))
+    if holding.votes is not None:
+        app.include_router(compare_routes(pages, holding.votes))
+    first = "/frontier" if holding.curve else "/pairs" if holding.pairs else "/compare"
+
+    @app.get("/")
+    async def home() -> Response:
+        return RedirectResponse(first, 303)
+
+    @app.get("/static/{name}")
+    async def static(name: str) -> Response:
+        if name not in STATIC:
+            raise HTTPException(404)
+        content, kind = STATIC[name]
+        return Response(content, media_type=kind)
+
+    @app.exception_handler(HTTPException)
+    async def not_there(request: Request, error: HTTPException) -> Response:
+        return pages.show("problem", status=error.status_code, message="There is no such page.")
+
+    @app.exception_handler(SmidgenError)
+    async def cannot(request: Request, error: SmidgenError) -> Response:
+        return pages.show("problem", status=400 if isinstance(error, UsageError) else 500, message=str(error))
+
+    return app

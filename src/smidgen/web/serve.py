@@ -1,0 +1,69 @@
+"""Serving the pages: on this machine's loopback only, until Ctrl-C; nothing that was written is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from smidgen.errors import UsageError
+from smidgen.web.door import Door, new_token
+
+LOOPBACK = "127.0.0.1"
+
+
+def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[str], None]) -> str:
+    """Serve `app` behind a door until the process is interrupted.
+
+    Args:
+        app: The pages.
+        port: To listen on; 0 takes one that is free.
+        browser: Whether to open the address in the user's browser.
+        say: Told the address, which lets one browser in, once.
+
+    Returns:
+        The address without its token, for the record.
+
+    Raises:
+        UsageError: The port is taken, or may not be used.
+    """
+    with _listening(port) as listener:
+        port = listener.getsockname()[1]
+        token = new_token()
+        address = f"http://{LOOPBACK}:{port}/"
+        say(f"{address}?token={token}")
+        # The socket listens already: a browser that is quicker than the server waits.
+        if browser:
+            webbrowser.open(f"{address}?token={token}")
+        config = uvicorn.Config(
+            Door(app, port=port, token=token),
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+        # An interrupt is how it is meant to end; the server has finished its requests by then.
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+        return address
+
+
+def _listening(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"expected port {port} at {LOOPBACK} to be free, got: {error.strerror}. Give another --port, or none."
+        ) from error
+    return listener
