@@ -38,7 +38,8 @@ def ratings_svg(boards: Mapping[str, Leaderboard]) -> str:
 def _figure(boards: Mapping[str, Leaderboard], palette: Mapping[str, str], *, width: int) -> Figure:
     rated = {judge: board for judge, board in boards.items() if board.rows[0].rating is not None}
     models = [row.model for row in next(iter(rated.values())).rows]
-    height = len(models) * (30 + 12 * (len(rated) - 1)) + 80 + 22 * (len(rated) > 1)
+    n_columns = 3 if width > 600 else 1
+    height = len(models) * (30 + 12 * (len(rated) - 1)) + 80 + 22 * -(-len(rated) // n_columns) * (len(rated) > 1)
     figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
     axes = figure.subplots()
@@ -50,7 +51,9 @@ def _figure(boards: Mapping[str, Leaderboard], palette: Mapping[str, str], *, wi
         _marks(axes, board, models, palette[SERIES[number % len(SERIES)]], judge, number, len(rated), (low, high))
     _dress(axes, models, palette)
     if len(rated) > 1:
-        figure.legend(frameon=False, labelcolor=palette["ink"], fontsize=11, loc="outside lower center", ncols=3)
+        figure.legend(
+            frameon=False, labelcolor=palette["ink"], fontsize=11, loc="outside lower center", ncols=n_columns
+        )
     return figure
 
 
