@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import os
 import shutil
 import subprocess
 import zlib
@@ -24,7 +25,10 @@ from smidgen.report.pdf import TEMPLATE, Written, render_pdf, write_pdf
 from smidgen.report.verdict import number, verdict
 from smidgen.training.losses import loss
 
-needs_reader = pytest.mark.skipif(shutil.which("pdftotext") is None, reason="reads the PDF with poppler's pdftotext")
+# Where everything must run, a missing reader is a failure.
+needs_reader = pytest.mark.skipif(
+    shutil.which("pdftotext") is None and "CI" not in os.environ, reason="reads the PDF with poppler's pdftotext"
+)
 FAMILIES = set(typst.Fonts().families())
 needs_fonts = pytest.mark.skipif(
     not {"Noto Color Emoji"} <= FAMILIES or not any("CJK" in family for family in FAMILIES),
