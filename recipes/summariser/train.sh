@@ -46,3 +46,8 @@ for stage in sft ppo; do
   smidgen generate --model "$out/$stage/model" --prompts "$posts" --prompt-format blocks --template verbatim \
     --label SUMMARY --name reddit --temperature 0 --max-new-tokens 48 --out "$out/summaries_$stage"
 done
+
+# Which summaries are better, from the two files alone: as the reward model sees it, which PPO was paid by, and which say
+# more. A judge that read the posts: --judge chat --rubric "more comprehensive, more context" --teacher URL --model NAME
+smidgen compare "$out"/summaries_sft/*.txt "$out"/summaries_ppo/*.txt \
+  --judge "reward:model=$out/reward/model,template=verbatim" --judge longer --out "$out/comparison"
