@@ -61,11 +61,12 @@ def begin(page: Page, name: str) -> None:
     page.fill("#name", name)
     page.keyboard.press("Enter")
     page.wait_for_selector("form.vote")
+    page.wait_for_load_state()
 
 
 def press(page: Page, key: str) -> None:
     """Press a key and wait for the page that it leads to."""
-    with page.expect_response(lambda answer: answer.request.method == "GET", timeout=KEYS_TO_WAIT):
+    with page.expect_response(lambda answer: answer.request.resource_type == "xhr" and answer.ok, timeout=KEYS_TO_WAIT):
         page.keyboard.press(key)
     page.locator(".htmx-request").wait_for(state="detached")
 
@@ -93,6 +94,7 @@ def test_a_comparison_by_keys_alone_from_the_name_to_the_result(browser, compari
         page.keyboard.type("Ada")
         page.keyboard.press("Enter")
         page.wait_for_selector("form.vote")
+        page.wait_for_load_state()
         for n, key in enumerate(("1", "ArrowRight", "Space", "2", "3", "ArrowLeft"), start=1):
             before = page.locator("#live").inner_text()
             press(page, key)
@@ -336,6 +338,7 @@ def test_pages_fit_the_screen_and_can_be_read_light_and_dark(browser, comparison
 
 
 def _check_look(page: Page, scheme: str) -> None:
+    page.wait_for_load_state()
     assert overflow(page) == 0
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").split(",")[0]
     assert (int(dark) < 64) == (scheme == "dark")
