@@ -175,7 +175,7 @@ def end_that_fits(lm: LanguageModel, template: Template, prompt: str, room: int)
 
 
 def until(text: str, stop: Sequence[str]) -> str:
-    """A text up to the first of the texts to stop at.
+    r"""A text up to the first of the texts to stop at.
 
     >>> until("To be.\n\nOr not.", ("Or", "\n\n"))
     'To be.'
