@@ -27,7 +27,9 @@ def generate(
         flags: For `smidgen generate`; those in `argv` go first.
     """
     parser = argparse.ArgumentParser(
-        description=about, epilog="Further flags, such as --prompt-format blocks, go to `smidgen generate`."
+        allow_abbrev=False,
+        description=about,
+        epilog="Further flags, such as --prompt-format blocks, go to `smidgen generate`.",
     )
     parser.add_argument("--model", default=model, help="a folder in Hugging Face format, or a hub name (%(default)s)")
     parser.add_argument("--folder", type=Path, default=Path(), help="has the prompts, gets the output (here)")

@@ -89,7 +89,7 @@ def _commands(name: str, scratch: str) -> list[list[str]]:
 
 def _run(command: Sequence[str], folder: Path) -> None:
     # Paranoid: TeX neither reads nor writes outside the folder, whatever the text says.
-    safe = {**os.environ, "openin_any": "p", "openout_any": "a", "shell_escape": "f"}
+    safe = {**os.environ, "openin_any": "p", "openout_any": "p", "shell_escape": "f"}
     try:
         done = subprocess.run(
             command, cwd=folder, env=safe, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LONGEST_SECONDS
@@ -109,8 +109,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 
 def pack(tex: Path) -> Path:
-    """The zip beside a .tex: a folder of its name with everything here but older zips, the PDF among it; equal bytes for
-    equal files."""
+    """The zip beside a .tex: a folder of its name with every file here but zips; equal files give equal bytes."""
     path = tex.with_suffix(".zip")
     files = [f for f in sorted(tex.parent.iterdir()) if f.is_file() and f.suffix != ".zip" and f.name[0] != "."]
     with atomic_write(path, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:

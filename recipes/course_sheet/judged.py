@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from latex import table, text, written
+from latex import heading, table, text, written
+
 from smidgen.errors import UsageError
 from smidgen.evaluation.completions import Completed, Completions
 from smidgen.evaluation.conclusion import conclusion, percent
@@ -41,6 +42,11 @@ class Judged:
     @property
     def numbers(self) -> list[int]:
         return list(dict.fromkeys(m.number for m in self.matches))
+
+    def word(self, judge: str, number: int, letter: str) -> str:
+        """win, lose or tie of the tuned model; a dash where there is no verdict."""
+        outcome = self.outcomes[judge].get((number, letter))
+        return "–" if outcome is None else _WORDS[outcome]
 
 
 def read_judged(folder: Path) -> Judged:
@@ -116,12 +122,7 @@ def _overall(judged: Judged) -> Table:
 
 
 def _by_letter(judged: Judged, judge: str) -> Table:
-    said = judged.outcomes[judge]
-
-    def word(number: int, letter: str) -> str:
-        return _WORDS[said[number, letter]] if (number, letter) in said else "–"
-
-    rows = tuple((str(n), *(word(n, letter) for letter in judged.letters)) for n in judged.numbers)
+    rows = tuple((str(n), *(judged.word(judge, n, letter) for letter in judged.letters)) for n in judged.numbers)
     raters = next((r.raters for r in judged.found.results if r.judge == judge), ())
     note = f"Judged by {len(raters)} people; where they differ, by what most of them say." if len(raters) > 1 else ""
     return Table(
@@ -139,7 +140,8 @@ def texts(judged: Judged) -> str:
         here = [m for m in judged.matches if m.number == number]
         parts += [rf"\subsubsection*{{Prompt {number}}}", written(here[0].prompt)]
         for match in here:
-            for name, said in ((match.model_a, match.a), (match.model_b, match.b)):
-                head = rf"\paragraph{{{number}-{text(match.letter)}, {text(name)}}}\mbox{{}}\nopagebreak"
-                parts += [head, written(said)]
+            place = f"{number}-{match.letter}"
+            said = "; ".join(f"{judge}: {judged.word(judge, number, match.letter)}" for judge in judged.found.judges)
+            parts += [heading(text(f"{place}, {match.model_a}")), written(match.a)]
+            parts += [heading(rf"{text(f'{place}, {match.model_b}')} \textmd{{({text(said)})}}"), written(match.b)]
     return "\n".join(parts)

@@ -42,20 +42,24 @@ _COMMANDS = {
     "\u00a0": "~",
     "\u200b": r"\allowbreak{}",
 }
+# fmt: off
 _MATHS = {
-    **dict(zip("αβγδεηθλμπσ", "alpha beta gamma delta epsilon eta theta lambda mu pi sigma".split(), strict=True)),
-    **{"≻": "succ", "∂": "partial", "×": "times", "∞": "infty", "≈": "approx", "≥": "geq", "≤": "leq", "≠": "neq"},
-    **{"→": "rightarrow", "←": "leftarrow", "↑": "uparrow", "↓": "downarrow", "Δ": "Delta", "Σ": "Sigma", "√": "surd"},
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "η": "eta", "θ": "theta", "λ": "lambda",
+    "μ": "mu", "π": "pi", "σ": "sigma", "Δ": "Delta", "Σ": "Sigma", "∂": "partial", "√": "surd", "≻": "succ",
+    "×": "times", "∞": "infty", "≈": "approx", "≥": "geq", "≤": "leq", "≠": "neq",
+    "→": "rightarrow", "←": "leftarrow", "↑": "uparrow", "↓": "downarrow",
 }
+# fmt: on
 _COMMANDS |= {character: f"$\\{name}$" for character, name in _MATHS.items()} | {"−": "$-$"}
 # Letters of Latin-1 and Latin Extended-A that the encoding of fonts lacks.
 _LACKING = frozenset("ĦħĿŀĸŉŦŧſ")
 # Two of these in a row would become another sign.
 _LIGATURE = re.compile(r"([-',])(?=\1)")
-_INDENT = re.compile(r" +")
 _MOST_INDENT = 12
 _LINE = 92
 _WIDE = 16
+# Rows of a table that no page break may part.
+_TOGETHER = 24
 
 PREAMBLE = r"""\documentclass{article}
 \usepackage{iftex}
@@ -68,14 +72,16 @@ PREAMBLE = r"""\documentclass{article}
 \else
   \newcommand{\numbered}[1]{\iffontchar\font"#1 \char"#1 \else\allowbreak{\footnotesize\texttt{[U+#1]}}\allowbreak\fi}
 \fi
-\IfFileExists{neurips_2024.sty}{\usepackage[preprint]{neurips_2024}}{\usepackage[margin=27mm]{geometry}}
+\IfFileExists{neurips_2024.sty}{\usepackage[preprint,nonatbib]{neurips_2024}}{\usepackage[margin=27mm]{geometry}}
 \usepackage{array,booktabs,longtable}
 \setlength{\LTleft}{0pt}
-\setlength{\LTpre}{4pt}
-\setlength{\LTpost}{10pt}
+\setlength{\LTpre}{2pt}
+\setlength{\LTpost}{6pt}
+\setlength{\parindent}{0pt}
+\setlength{\parskip}{5pt plus 1pt}
 \setlength{\emergencystretch}{3em}
-\newenvironment{written}{\begin{list}{}{\setlength{\leftmargin}{1.5em}\setlength{\topsep}{2pt}
-  \setlength{\parsep}{0pt}}\item\small\raggedright}{\end{list}}
+\newenvironment{written}{\begin{list}{}{\setlength{\leftmargin}{1.5em}\setlength{\topsep}{0pt}
+  \setlength{\partopsep}{0pt}\setlength{\parsep}{0pt}}\item\small\raggedright}{\end{list}}
 """
 
 
@@ -110,9 +116,10 @@ def written(value: str) -> str:
 
 
 def _indented(line: str) -> str:
-    indent = _INDENT.match(line)
-    depth = min(len(indent[0]), _MOST_INDENT) if indent else 0
-    return "~" * depth + text(line.lstrip(" "))
+    inner = line.lstrip(" ")
+    depth = len(line) - len(inner)
+    # One space is how models begin a word.
+    return ("~" * min(depth, _MOST_INDENT) if depth > 1 else "") + text(inner)
 
 
 def table(found: Table) -> str:
@@ -122,14 +129,23 @@ def table(found: Table) -> str:
     is_number = [all(not isinstance(row[i], str) for row in found.rows) for i in columns]
     widths = [max(len(row[i]) for row in (found.columns, *cells)) for i in columns]
     kinds = _kinds(widths, is_number)
-    lines = [" & ".join(map(text, row)) + r" \\" for row in cells]
+    rows = [" & ".join(map(text, row)) + r" \\" for row in cells]
     head = " & ".join(map(text, found.columns)) + r" \\"
-    note = [r"{\small " + text(found.note) + r"\par}"] if found.note else []
+    note = [rf"{{\small {text(found.note)}\par}}"] if found.note else []
+    if len(rows) <= _TOGETHER:
+        opening, parts = "tabular", [r"\toprule", head, r"\midrule", *rows, r"\bottomrule"]
+    else:
+        opening, parts = "longtable", [r"\toprule", head, r"\midrule\endhead", r"\bottomrule\endlastfoot", *rows]
     return "\n".join([
-        rf"\paragraph{{{text(found.title)}}}\mbox{{}}\nopagebreak",
-        rf"{{\small\begin{{longtable}}{{@{{}}{''.join(kinds)}@{{}}}}",
-        r"\toprule", head, r"\midrule\endhead", r"\bottomrule\endlastfoot", *lines, r"\end{longtable}}", *note,
+        heading(text(found.title)),
+        rf"{{\small\begin{{{opening}}}{{@{{}}{''.join(kinds)}@{{}}}}", *parts, rf"\end{{{opening}}}\par}}",
+        *note,
     ])  # fmt: skip
+
+
+def heading(latex: str) -> str:
+    """LaTeX as a small heading that stays with what follows."""
+    return rf"\par\smallskip\textbf{{{latex}}}\par\nopagebreak"
 
 
 def _shown(value: Cell, digits: int) -> str:

@@ -15,7 +15,9 @@ FLAGS = ("--learning-rate=5e-5", "--epochs=1", "--batch-size=8", "--lora-rank=16
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="Further flags, such as --lora-rank 0 to train all weights, go to smidgen."
+        allow_abbrev=False,
+        description=__doc__,
+        epilog="Further flags, such as --lora-rank 0 to train all weights, go to smidgen.",
     )
     parser.add_argument("--model", default=MODEL_NAME, help="where to start: a folder or a hub name (%(default)s)")
     parser.add_argument("--pairs", type=Path, default=Path("pref_data_completion.jsonl"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from hand_in import hand_in, sheet_stem
 from judged import Judged, completions_of, conclusions, read_judged, texts
 from latex import PREAMBLE, table, text
+
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.evaluation.completions_files import write_completions_text
 from smidgen.explain.base import Explanation, Table
@@ -61,7 +62,7 @@ def answers(found: Sequence[Explanation]) -> dict[str, list[str]]:
         if one.name == "ratings":
             n = len(CONVENTIONS)
             sections[_E1] += _part(one, one.tables[:n], ())
-            sections[_E2] += _part(one, one.tables[n:], one.conclusion)
+            sections[_E2] += [*map(table, one.tables[n:]), *map(text, one.conclusion)]
         else:
             sections[E_SECTIONS[one.name]] += _part(one, one.tables, one.conclusion)
     return {title: content for title, content in sections.items() if content}
@@ -69,7 +70,7 @@ def answers(found: Sequence[Explanation]) -> dict[str, list[str]]:
 
 def _part(one: Explanation, tables: Sequence[Table], said: Sequence[str]) -> list[str]:
     given = "; ".join(f"{name}: {value}" for name, value in one.given.items())
-    return [rf"\subsection*{{{text(one.title)}}}", text(f"Given: {given}."), *map(table, tables), *map(text, said)]
+    return [rf"\subsection*{{{text(one.title)}}}", text(f"Given: {given}.") + r"\nopagebreak", *map(table, tables), *map(text, said)]
 
 
 def write_sheet(path: Path, tex: str) -> None:
