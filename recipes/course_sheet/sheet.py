@@ -70,7 +70,12 @@ def answers(found: Sequence[Explanation]) -> dict[str, list[str]]:
 
 def _part(one: Explanation, tables: Sequence[Table], said: Sequence[str]) -> list[str]:
     given = "; ".join(f"{name}: {value}" for name, value in one.given.items())
-    return [rf"\subsection*{{{text(one.title)}}}", text(f"Given: {given}.") + r"\nopagebreak", *map(table, tables), *map(text, said)]
+    return [
+        rf"\subsection*{{{text(one.title)}}}",
+        text(f"Given: {given}.") + r"\nopagebreak",
+        *map(table, tables),
+        *map(text, said),
+    ]
 
 
 def write_sheet(path: Path, tex: str) -> None:
