@@ -58,7 +58,7 @@ def hand_in(folder: Path) -> list[str]:
             f"expected one file *_week5.tex in {folder}, got {len(found)}; write it by sheet.py, into a folder of its "
             "own."
         )
-    return [typeset(found[0]), *_checked(pack(found[0]))]
+    return [typeset(found[0]), _checked(pack(found[0]))]
 
 
 def typeset(tex: Path) -> str:
@@ -67,14 +67,16 @@ def typeset(tex: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="smidgen-") as scratch:
         commands = _commands(tex.name, scratch)
         if not commands:
-            pdf.unlink(missing_ok=True)
-            return f"{tex}: neither pdflatex nor tectonic is on the PATH, so no PDF yet; upload it to any LaTeX service"
+            missing = f"{tex}: neither pdflatex nor tectonic is on the PATH"
+            if pdf.exists():
+                return f"{missing}; the PDF that is there is kept as it is: {_checked(pdf)}"
+            return f"{missing}, so no PDF yet; upload it to any LaTeX service"
         for command in commands:
             _run(command, tex.parent)
         made = (Path(scratch) / pdf.name).read_bytes()
     with atomic_write(pdf, "wb") as file:
         file.write(made)
-    return _checked(pdf)[0]
+    return _checked(pdf)
 
 
 def _commands(name: str, scratch: str) -> list[list[str]]:
@@ -120,14 +122,14 @@ def pack(tex: Path) -> Path:
     return path
 
 
-def _checked(path: Path) -> list[str]:
+def _checked(path: Path) -> str:
     size = path.stat().st_size
     if size > LIMIT:
         raise InvalidData(
             f"expected {path.name} with at most {LIMIT:,} bytes, got {size:,}. Take out what is large: other files in "
             f"{path.parent}, figures, prompts; then run hand_in.py {path.parent}."
         )
-    return [f"{path} ({size / 1000:,.0f} kB)"]
+    return f"{path} ({size / 1000:,.0f} kB)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

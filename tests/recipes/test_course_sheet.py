@@ -240,9 +240,12 @@ def test_a_changed_sheet_is_kept_and_packed_by_hand_in(
     tex.write_text(tex.read_text().replace("Week 5", "My week 5"))
     assert recipe.sheet.main(given) == 2
     assert "got one that was changed" in capsys.readouterr().err
+    (tmp_path / "L_1_week5.pdf").write_bytes(b"%PDF made elsewhere")
     assert recipe.hand_in.main([str(tmp_path)]) == 0
+    assert "kept as it is" in capsys.readouterr().out
     with zipfile.ZipFile(tmp_path / "L_1_week5.zip") as archive:
         assert b"My week 5" in archive.read("L_1_week5/L_1_week5.tex")
+        assert archive.read("L_1_week5/L_1_week5.pdf") == b"%PDF made elsewhere"
 
 
 def test_more_than_a_megabyte_is_refused(
