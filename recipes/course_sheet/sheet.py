@@ -15,7 +15,7 @@ from judged import Judged, completions_of, conclusions, read_judged, texts
 from latex import PREAMBLE, table, text
 
 from smidgen.errors import SmidgenError, UsageError
-from smidgen.evaluation.completions_files import write_completions_text
+from smidgen.evaluation.completions_files import model_name, write_completions_text
 from smidgen.explain.base import Explanation, Table
 from smidgen.explain.preferences import CONVENTIONS
 from smidgen.explain.sheet import sheet as explanations
@@ -126,7 +126,9 @@ def _write(given: argparse.Namespace) -> list[str]:
     for title, judged in parts.items():
         folder, label, name = wanted[title]
         for one in completions_of(judged, label):
-            write_completions_text(given.out / f"output_{name}_{one.model}.txt", one)
+            # Names come from files: none may lead out of the folder.
+            model = model_name(one.model.replace("/", "-"))
+            write_completions_text(given.out / f"output_{name}_{model}.txt", one)
         write_text(given.out / f"verdicts_{name}.jsonl", (folder / "verdicts.jsonl").read_text(encoding="utf-8"))
     for file in (*(HERE / name for name in SCRIPTS), given.numbers):
         write_text(given.out / file.name, file.read_text(encoding="utf-8"))

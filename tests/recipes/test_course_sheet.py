@@ -23,9 +23,10 @@ from smidgen.cli import main
 from smidgen.errors import InvalidData, UsageError
 from smidgen.evaluation.completions import Completed, Completions
 from smidgen.evaluation.completions_files import read_completions, write_completions_text
-from smidgen.evaluation.matches import matches_of
+from smidgen.evaluation.matches import matches_of, write_matches
 from smidgen.evaluation.verdicts import Verdict, write_verdicts
 from smidgen.explain.base import Table
+from smidgen.runs import write_json
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "course_sheet"
 MODULES = ("latex", "judged", "hand_in", "sheet", "generating")
@@ -158,6 +159,24 @@ def test_what_is_no_comparison_of_two(recipe: SimpleNamespace, tmp_path: Path) -
     three = judged_folder(tmp_path / "x", [completions(name) for name in ("sft", "pref", "third")], votes)
     with pytest.raises(UsageError, match="two models, got sft, pref, third"):
         recipe.judged.read_judged(three)
+
+
+def test_names_of_models_and_judges_are_text_and_no_paths(
+    recipe: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_latex(monkeypatch)
+    rows = (Completed("p", ("x",)),)
+    matches = matches_of([Completions(model=name, rows=rows) for name in ("../../up", r"\input{x}/up")])
+    verdict = Verdict(judge="50%", number=1, letter="A", model_a="../../up", model_b=r"\input{x}/up", outcome=0.0)
+    folder, out = tmp_path / "in", tmp_path / "a" / "b" / "out"
+    write_matches(folder / "matches.jsonl", matches)
+    write_verdicts(folder / "verdicts.jsonl", [verdict])
+    write_json(folder / "comparison.json", {"seed": 0})
+    given = ["--name", "L", "--matriculation", "1", "--out", str(out), "--completions", str(folder)]
+    assert recipe.sheet.main(given) == 0
+    assert [*tmp_path.rglob("*up.txt")] == [*out.glob("*up.txt")] and len([*out.glob("*up.txt")]) == 2
+    tex = (out / "L_1_week5.tex").read_text()
+    assert r"\input" not in tex and r"50\%" in tex
 
 
 def test_sample_preferences_are_the_chat_judges_rubric(
