@@ -112,8 +112,8 @@ def _certificate(outcome: str) -> dict[str, Any]:
     terms = "95% confidence, 5 fresh seeds, 60 harmful and 70 harmless prompts, under this recipe"
     claims = {
         "pass": f"{size} of 2,000 pairs: smallest found; non-inferior to full data at δ = {DELTA} with {terms}.",
-        "fail": f"No subset was shown to be enough: {size} of 2,000 pairs, the largest tested, failed on score "
-        f"at δ = {DELTA} ({terms}).",
+        "fail": f"No subset was shown to be enough: {size} of 2,000 pairs, the largest tested, were not shown to keep "
+        f"up in the refusal score at δ = {DELTA} ({terms}).",
         "blind": f"The metric cannot tell here: full data is not shown above the base model by more than {DELTA}, "
         f"or the subset not above it at all ({terms}); nothing is claimed.",
     }  # fmt: skip

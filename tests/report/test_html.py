@@ -107,7 +107,7 @@ def test_status_follows_the_certificate(make_run, outcome, label, others):
 
 def test_a_failed_certificate_says_which_step_and_why(make_run):
     text = write_report(make_run(outcome="fail")).read_text(encoding="utf-8")
-    assert "250 pairs failed on the refusal score." in text
+    assert "250 pairs were not shown to keep up in the refusal score." in text
     assert "−0.291; it had to stay above −0.130" in text
 
 

@@ -78,7 +78,7 @@ def test_a_second_endpoint_that_fails_is_named(make_run):
     endpoint = {"no_degeneration": {"mean": -0.2, "low": -0.3, "high": -0.1, "passed": False}}
     changes = {"steps_tested": [step | {"failed": ["no_degeneration"]}], "second_endpoint": endpoint}
     reasons = verdict(read_run(make_run(outcome="fail", **changes)).certificate).reasons
-    assert reasons[0] == "250 pairs failed on answers neither empty nor repeating."
+    assert reasons[0] == "250 pairs were not shown to keep up in answers neither empty nor repeating."
 
 
 @pytest.mark.parametrize(("value", "text"), [(-0.0471, "−0.047"), (0.5, "0.500"), (-0.0001, "0.000"), (1.0, "1.000")])

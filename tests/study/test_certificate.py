@@ -53,7 +53,7 @@ def test_nothing_is_claimed_where_the_first_test_fails() -> None:
     found = certificate([size_test(500, "score", "harmless_answered")])
     assert found["non_inferior"] is False
     assert found["claim"].startswith("No subset was shown to be enough")
-    assert "score, harmless answered" in found["claim"]
+    assert "keep up in the refusal score and harmless prompts answered" in found["claim"]
 
 
 @pytest.mark.parametrize("levels", [{"full": 0.1}, {"subset": 0.0}])

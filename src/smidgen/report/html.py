@@ -22,7 +22,7 @@ from smidgen.report.frontier_marks import comparators, selector_roles
 from smidgen.report.page import render_page
 from smidgen.report.reasons import bars, facts
 from smidgen.report.samples import sample
-from smidgen.report.verdict import ENDPOINT_NAMES, number, verdict
+from smidgen.report.verdict import number, verdict
 from smidgen.report.view import (
     ARM_MEANINGS,
     GAP_NAMES,
@@ -43,6 +43,7 @@ from smidgen.report.view import (
     step_strip,
 )
 from smidgen.runs import write_text
+from smidgen.study.decide import ENDPOINT_NAMES
 
 FIRST_PAIRS = 20
 

@@ -14,7 +14,7 @@ from smidgen.report.frontier import ARM_NAMES, Frontier, frontier
 from smidgen.report.pdf_method import method
 from smidgen.report.pdf_pairs import sample_values, subset_values
 from smidgen.report.samples import sample
-from smidgen.report.verdict import ENDPOINT_NAMES, number, verdict
+from smidgen.report.verdict import number, verdict
 from smidgen.report.view import (
     ARM_MEANINGS,
     GAP_NAMES,
@@ -32,6 +32,7 @@ from smidgen.report.view import (
     stage_rows,
     step_strip,
 )
+from smidgen.study.decide import ENDPOINT_NAMES
 
 _MOST = 600
 

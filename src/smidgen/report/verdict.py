@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from smidgen.report.certificate import Certificate, Step, interval
-
-ENDPOINT_NAMES = {
-    "score": "the refusal score",
-    "preference_accuracy": "accuracy on held-out pairs",
-    "harmless_answered": "harmless prompts answered",
-    "no_degeneration": "answers neither empty nor repeating",
-}
+from smidgen.study.decide import ENDPOINT_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ def _failed(certificate: Certificate) -> tuple[str, ...]:
     failed = [step for step in certificate.steps if not step.passed]
     reasons = [_why(step, certificate.delta) for step in failed[:1]]
     reasons += [
-        f"On the second endpoint it failed by {ENDPOINT_NAMES.get(name, name)}."
+        f"On the second endpoint it was not shown to keep up in {ENDPOINT_NAMES.get(name, name)}."
         for name, found in certificate.second_endpoint.items()
         if isinstance(found, Mapping) and found.get("passed") is False and not (failed and name in failed[0].failed)
     ]
@@ -100,7 +94,9 @@ def _blind(certificate: Certificate) -> tuple[str, ...]:
 
 def _why(step: Step, delta: float) -> str:
     names = [ENDPOINT_NAMES.get(name, name) for name in step.failed]
-    by = f"{step.budget:,} pairs failed on {' and '.join(names)}." if names else f"{step.budget:,} pairs failed."
+    by = f"{step.budget:,} pairs were not shown to keep up in {' and '.join(names)}."
+    if not names:
+        by = f"{step.budget:,} pairs failed."
     if "score" not in step.failed and names:
         return by
     return (

@@ -8,7 +8,7 @@ from typing import Any
 
 from smidgen.evaluation.statistics import Estimate
 from smidgen.study.confirm import Confirmation
-from smidgen.study.decide import SizeTest, assay_passed, sequence_loss_bound
+from smidgen.study.decide import ENDPOINT_NAMES, SizeTest, assay_passed, sequence_loss_bound
 from smidgen.study.evidence import Detector, rounded
 
 _NO_DETECTORS: Mapping[str, Detector] = MappingProxyType({})
@@ -101,8 +101,8 @@ def _claim(answer: SizeTest, terms: str, *, can_tell: bool, delta: float, full_s
             f"with {terms}."
         )
     return (
-        f"No subset was shown to be enough: {size:,} of {full_size:,} pairs, the largest tested, failed on "
-        f"{', '.join(answer.failed).replace('_', ' ')} at δ = {delta:.3g} ({terms})."
+        f"No subset was shown to be enough: {size:,} of {full_size:,} pairs, the largest tested, were not shown to "
+        f"keep up in {' and '.join(ENDPOINT_NAMES[name] for name in answer.failed)} at δ = {delta:.3g} ({terms})."
     )
 
 

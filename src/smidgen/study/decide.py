@@ -109,6 +109,15 @@ def nominate(finalists: Iterable[Finalist], *, enough: float, most: int) -> Nomi
     return Nomination(plausible[-most:] or [best], best)
 
 
+# What a subset must keep up in with all pairs, for people.
+ENDPOINT_NAMES = {
+    "score": "the refusal score",
+    "preference_accuracy": "accuracy on held-out pairs",
+    "harmless_answered": "harmless prompts answered",
+    "no_degeneration": "answers neither empty nor repeating",
+}
+
+
 def second_endpoint(found: ArmScores, full: ArmScores, confidence: float) -> dict[str, Estimate]:
     """Differences, subset minus full, of what a refusal score does not see; for each of them more is better."""
     endpoints = {
