@@ -1,5 +1,6 @@
 """Loading is safe, and what is saved loads as the same model."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from smidgen.models.load import (
     fingerprint,
     language_model,
     load_language_model,
+    load_tokenizer,
     save_language_model,
 )
+from smidgen.models.reward_model import load_reward_model
 from smidgen.training.sft import new_language_model
 
 
@@ -90,3 +93,10 @@ def test_a_reference_that_reads_tokens_differently_is_refused(tiny: LanguageMode
     smaller = replace(tiny, model=other.model)
     with pytest.raises(UsageError, match=r"expected embeddings for all [0-9]+ tokens .* and [0-9]+\. Give"):
         check_same_tokens(tiny, smaller)
+
+
+@pytest.mark.parametrize("path", ["./nowhere", "/nowhere/model", "~/nowhere/at/all", "runs/nowhere/model"])
+def test_a_path_that_leads_nowhere_is_said_to_be_one(path: str) -> None:
+    for load in (load_language_model, load_tokenizer, load_reward_model):
+        with pytest.raises(UsageError, match=f"model's folder at {re.escape(path)}, found none; give"):
+            load(path)

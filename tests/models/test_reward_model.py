@@ -196,8 +196,9 @@ def test_what_is_no_reward_model_is_refused(causal: Path, tiny: LanguageModel, t
         new_reward_model(causal, head_std=-1)
     with pytest.raises(UsageError, match="unknown dtype"):
         load_reward_model(causal, dtype="int3")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(SmidgenError, match="sequence classifier at"):
-        load_reward_model(tmp_path / "nowhere")
+        load_reward_model(tmp_path / "empty")
 
 
 def test_pickled_weights_are_refused(rm: RewardModel, tmp_path: Path) -> None:

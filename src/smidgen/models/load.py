@@ -103,13 +103,29 @@ def load_language_model(
     return language_model(model, tokenizer)
 
 
+def model_name(name_or_path: str | Path) -> str:
+    """A model's folder or hub name, as loaders take it.
+
+    Raises:
+        UsageError: What can only be a path, and leads nowhere: a hub would be asked for it, and say why it is no name.
+    """
+    name = str(name_or_path)
+    is_path = isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1
+    if is_path and not Path(name).expanduser().exists():
+        raise UsageError(
+            f"expected a model's folder at {name}, found none; give a folder with config.json, or a hub name such as "
+            "owner/model."
+        )
+    return name
+
+
 def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer alone.
 
     Raises:
         SmidgenError: No tokenizer there, or one without end of text.
     """
-    name = str(name_or_path)
+    name = model_name(name_or_path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:

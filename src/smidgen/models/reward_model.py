@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 from smidgen.data.templates import Template
 from smidgen.errors import InvalidData, SmidgenError, UsageError
-from smidgen.models.load import DTYPES, LanguageModel, language_model, save_language_model
+from smidgen.models.load import DTYPES, LanguageModel, language_model, model_name, save_language_model
 from smidgen.models.logprobs import computing_in
 from smidgen.models.rewards import Reward
 from smidgen.models.rows import Tokens, token_budget_batches
@@ -215,7 +215,7 @@ def load_reward_model(name_or_path: str | Path, *, dtype: str = "float32", devic
         UsageError: Unknown dtype, or a model with other than one label.
         SmidgenError: No model there, weights that are not safetensors, or a model without a trained head.
     """
-    rm, untrained = _load(str(name_or_path), dtype, device)
+    rm, untrained = _load(model_name(name_or_path), dtype, device)
     if untrained:
         raise SmidgenError(
             f"expected a reward model at {str(name_or_path)!r}, got one without {', '.join(sorted(untrained))}, as a "
@@ -243,7 +243,7 @@ def new_reward_model(
     """
     if head_std is not None and not 0 <= head_std < float("inf"):
         raise UsageError(f"expected head_std of at least 0, got {head_std}; leave it out for 1 / √(width + 1).")
-    rm, untrained = _load(str(name_or_path), "float32", device)
+    rm, untrained = _load(model_name(name_or_path), "float32", device)
     if not untrained:
         return rm
     generator = torch.Generator().manual_seed(seed)
