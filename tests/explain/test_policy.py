@@ -121,6 +121,7 @@ def test_small_and_large_scales_arrive_too() -> None:
         ({"rewards": (math.nan, 0.0)}, "finite rewards, got nan"),
         ({"rest_reward": math.inf}, "finite rewards, got inf"),
         ({"steps": 0}, "at least one step"),
+        ({"learning_rate": 0.0}, "learning rate above 0, got 100 and 0"),
         ({"learning_rate": -1.0}, "learning rate above 0, got 100 and -1"),
         ({"beta": 0.0}, "beta above 0, got 0"),
         ({"policy": (0.9, 0.3)}, "together at most 1, got 0.9 and 0.3"),
@@ -130,3 +131,14 @@ def test_what_cannot_be_followed(changes: dict, message: str) -> None:
     given = {"policy": POLICY, "reference": REFERENCE, "rewards": (0.5, 0.8), "beta": 2.0}
     with pytest.raises(UsageError, match=message):
         policy(**(given | changes))
+
+
+def test_rewards_far_apart_are_said_by_logarithms() -> None:
+    found = policy(policy=POLICY, reference=REFERENCE, rewards=(5.0, -3.0), beta=0.01)
+    text = " ".join(found.conclusion)
+    assert "the rejected one e^800 times what they are" in text
+    assert "the rejected one e^−799.3 (0.3 now)" in text
+    assert "e^799.3 to 1 at RLHF" in text
+    assert "0 and 1 are what double precision rounds to" in found.tables[0].note
+    other = " ".join(policy(policy=POLICY, reference=REFERENCE, rewards=(-3.0, 5.0), beta=0.01).conclusion)
+    assert "1 to e^800.7 at RLHF" in other
