@@ -35,8 +35,6 @@ def test_rlhf_gradient_equals_autograd() -> None:
     (log_policy.exp() @ advantage).backward()
     assert logits.grad is not None
     assert objective.gradient(LOG_POLICY) == pytest.approx(logits.grad.numpy())
-    mean, kl = objective.value(LOG_POLICY)
-    assert mean - 2 * kl == pytest.approx(float((log_policy.exp() @ advantage).detach()))
 
 
 @pytest.mark.parametrize("loss", [partial(dpo, beta=2.0), orpo])
@@ -131,14 +129,3 @@ def test_what_cannot_be_followed(changes: dict, message: str) -> None:
     given = {"policy": POLICY, "reference": REFERENCE, "rewards": (0.5, 0.8), "beta": 2.0}
     with pytest.raises(UsageError, match=message):
         policy(**(given | changes))
-
-
-def test_rewards_far_apart_are_said_by_logarithms() -> None:
-    found = policy(policy=POLICY, reference=REFERENCE, rewards=(5.0, -3.0), beta=0.01)
-    text = " ".join(found.conclusion)
-    assert "the rejected one e^800 times what they are" in text
-    assert "the rejected one e^−799.3 (0.3 now)" in text
-    assert "e^799.3 to 1 at RLHF" in text
-    assert "0 and 1 are what double precision rounds to" in found.tables[0].note
-    other = " ".join(policy(policy=POLICY, reference=REFERENCE, rewards=(-3.0, 5.0), beta=0.01).conclusion)
-    assert "1 to e^800.7 at RLHF" in other

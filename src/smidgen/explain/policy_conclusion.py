@@ -102,8 +102,8 @@ def _together(found: Movement) -> str:
     odds = [float(row[0] - row[1]) for row in (found.log_policy, found.log_optimum, found.log_dpo_steps[-1])]
     return (
         f"{now}. Chosen to rejected stands at {_odds(odds[0])} now, {_odds(odds[1])} at RLHF’s optimum and "
-        f"{_odds(odds[2])} after {len(found.log_dpo_steps) - 1} steps of DPO. With a language model, whose answers share "
-        "their weights, DPO may also lower both, as long as their difference grows."
+        f"{_odds(odds[2])} after {len(found.log_dpo_steps) - 1} steps of DPO. With a language model, whose answers "
+        "share their weights, DPO may also lower both, as long as their difference grows."
     )
 
 
