@@ -105,7 +105,9 @@ def test_few_prompts_have_no_interval() -> None:
 def test_extrapolation_is_said_whichever_model_is_the_shorter(sign: int) -> None:
     difference = np.tile([10, 20, 30, 40], 6) * sign
     y = np.tile([1, 0, 1, 0, 0, 1, 0, 1], 3)
-    assert length_controlled(y, 100 + difference, np.full(24, 100), list(range(24))).note == BEYOND
+    found = length_controlled(y, 100 + difference, np.full(24, 100), list(range(24)))
+    assert found.note == BEYOND and found.interval is not None
+    assert "one model's answers are never the longer ones" in found.note
 
 
 def test_a_runaway_answer_hides_no_fit() -> None:

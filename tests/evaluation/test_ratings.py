@@ -99,8 +99,7 @@ def test_intervals_without_ends_say_why_however_rare_the_cause() -> None:
     assert min(shares) < 0.025
 
 
-def test_a_resample_does_not_walk_over_every_verdict() -> None:
-    """A prompt judged a hundred times alike weighs a hundred times as much, and takes no longer to resample."""
+def test_verdicts_repeated_alike_change_no_rating() -> None:
     once = drawn(np.random.default_rng(8), {"a": 0.0, "b": 0.5, "c": 0.2}, 20)
     for one, many in zip(rated(once, resamples=50).rows, rated(once * 100, resamples=50).rows, strict=True):
         assert (one.model, 100 * one.n_verdicts) == (many.model, many.n_verdicts)
