@@ -114,6 +114,17 @@ def test_ratings_from_a_file(run: Run, tmp_path: Path, name: str, text: str) -> 
     assert run("ratings", "--file", name, "--weights", "1,1")[0] == 0
 
 
+def test_records_that_hold_no_ratings(run: Run, tmp_path: Path) -> None:
+    for text, message in (
+        ("[1, 2]\n", "line 1: expected an object with a rating for each answer, got [1, 2]. Give a column to each"),
+        ('{"tea": true, "rum": 2}\n', "line 1: expected a number in column tea, got True. Correct it"),
+    ):
+        (tmp_path / "r.jsonl").write_text(text)
+        code, _, err = run("ratings", "--file", "r.jsonl")
+        assert code == 3
+        assert message in re.sub(r"\s+", " ", err)
+
+
 @pytest.mark.parametrize(
     ("text", "code", "message"),
     [

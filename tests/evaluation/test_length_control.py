@@ -13,6 +13,7 @@ from smidgen.evaluation.length_control import (
     NO_SPREAD,
     ONE_PROMPT,
     SEPARATED,
+    UNFOUND,
     length_controlled,
 )
 
@@ -93,9 +94,55 @@ def test_where_nothing_can_be_fitted_it_says_why(y: list[float], a: list[int], b
         assert found.win_rate == np.mean(y)
 
 
-def test_few_prompts_have_no_interval_and_extrapolation_is_said() -> None:
+def test_few_prompts_have_no_interval() -> None:
     y, a, b = [1, 0, 1, 0, 0, 1], [9, 8, 2, 1, 7, 3], [5] * 6
     assert length_controlled(y, a, b, [1, 1, 1, 2, 2, 2]).note == FEW_PROMPTS
-    assert length_controlled(y, np.add(a, 5), b, [1, 1, 2, 2, 3, 3]).note in (BEYOND, ONE_PROMPT)
     with pytest.raises(ValueError, match="as many lengths"):
         length_controlled([], [], [], [])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_extrapolation_is_said_whichever_model_is_the_shorter(sign: int) -> None:
+    difference = np.tile([10, 20, 30, 40], 6) * sign
+    y = np.tile([1, 0, 1, 0, 0, 1, 0, 1], 3)
+    found = length_controlled(y, 100 + difference, np.full(24, 100), list(range(24)))
+    assert found.note == BEYOND and found.interval is not None
+    assert "one model's answers are never the longer ones" in found.note
+
+
+def test_a_runaway_answer_hides_no_fit() -> None:
+    """It presses all other differences together, so that the slope in their unit is in the hundreds."""
+    import statsmodels.api as sm
+
+    rng, n_steep = np.random.default_rng(1), 0
+    for _ in range(60):
+        a, b = rng.integers(150, 250, 40), rng.integers(150, 250, 40)
+        a[0] = 20_000
+        y = (rng.random(40) < expit((a - b) / 40)).astype(float)
+        found = length_controlled(y, a, b, list(range(40)))
+        assert found.win_rate is not None and found.length_effect is not None and found.note == ""
+        if found.length_effect > 150:
+            n_steep += 1
+            x = np.tanh((a - b) / (a - b).std())
+            peer = sm.GLM(y, sm.add_constant(x), family=sm.families.Binomial()).fit(maxiter=500)
+            assert found.win_rate == pytest.approx(float(expit(peer.params[0])), rel=1e-5)
+            assert found.length_effect == pytest.approx(float(peer.params[1]), rel=1e-5)
+    assert n_steep > 1
+
+
+def test_a_fit_is_missing_just_where_a_line_parts_wins_from_losses() -> None:
+    rng = np.random.default_rng(4)
+    seen = set()
+    for _ in range(1000):
+        n = int(rng.integers(3, 9))
+        difference = np.round(rng.standard_cauchy(n) * 100)
+        y = rng.choice([0, 0.5, 1], n)
+        if difference.std() == 0:
+            continue
+        won, lost = difference[y > 0], difference[y < 1]
+        parted = not len(won) or not len(lost) or won.min() >= lost.max() or lost.min() >= won.max()
+        found = length_controlled(y, difference, np.zeros(n), list(range(n)))
+        assert (found.note == SEPARATED) == parted == (found.win_rate is None)
+        assert found.note != UNFOUND
+        seen.add(parted)
+    assert seen == {True, False}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from smidgen.evaluation.ratings import Leaderboard, expected_win_rate, leaderboard
+from smidgen.evaluation.ratings import Leaderboard, leaderboard
 from smidgen.evaluation.verdicts import Verdict
 
 
@@ -29,7 +29,7 @@ def test_two_models_by_hand() -> None:
     assert first.rating is not None and second.rating is not None
     assert first.rating - second.rating == pytest.approx(400 * np.log10(2), abs=1e-4)
     assert first.rating + second.rating == pytest.approx(2000)
-    assert expected_win_rate(first.rating, second.rating) == pytest.approx(first.win_rate.mean) == 2 / 3
+    assert first.win_rate.mean == pytest.approx(2 / 3)
 
 
 def drawn(rng: np.random.Generator, strengths: dict[str, float], n_prompts: int) -> list[Verdict]:
@@ -84,6 +84,26 @@ def test_a_fit_that_hangs_on_one_prompt_has_no_ends() -> None:
     found = rated([verdict(i, "a", "b", float(i > 0)) for i in range(6)], resamples=200)
     assert found.rows[0].rating is not None
     assert found.rows[0].high is None and found.share_unbounded > 0.1 and "no finite fit" in found.problem
+
+
+def test_intervals_without_ends_say_why_however_rare_the_cause() -> None:
+    """Few prompts widen the levels, so that fewer resamples without a fit than 2.5 % take the ends away."""
+    rng, shares = np.random.default_rng(7), []
+    for _ in range(40):
+        found = rated(drawn(rng, {"a": 0.0, "b": 0.3, "c": 0.6}, 8), resamples=200)
+        if found.rows[0].rating is None:
+            continue
+        endless = any(end is None for row in found.rows for end in (row.low, row.high))
+        assert endless == bool(found.problem)
+        shares += [found.share_unbounded] if endless else []
+    assert min(shares) < 0.025
+
+
+def test_verdicts_repeated_alike_change_no_rating() -> None:
+    once = drawn(np.random.default_rng(8), {"a": 0.0, "b": 0.5, "c": 0.2}, 20)
+    for one, many in zip(rated(once, resamples=50).rows, rated(once * 100, resamples=50).rows, strict=True):
+        assert (one.model, 100 * one.n_verdicts) == (many.model, many.n_verdicts)
+        assert (one.rating, one.low, one.high) == pytest.approx((many.rating, many.low, many.high), abs=1e-3)
 
 
 def test_nothing_to_rate() -> None:

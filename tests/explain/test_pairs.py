@@ -117,8 +117,11 @@ def test_the_beta_conclusion_follows_the_numbers() -> None:
     assert "rises from 0.7136 at β = 0.1 to 4.0718 at β = 10" in text
     assert "21.97 nats" in text
     assert "98.3 % of β" in text
+    assert "by a factor of 1.25, against e^22" in text
     short = " ".join(beta(policy=POLICY, references=(RAISED,), betas=(1.0, 2.0)).conclusion)
     assert "beyond this table, and still grows" in short
+    small = " ".join(beta(policy=POLICY, references=(RAISED,), betas=(0.1, 0.2)).conclusion)
+    assert "near the reference" not in small and "by a factor of e^11, against e^22" in small
     late = " ".join(beta(policy=POLICY, references=(RAISED,), betas=(20.0, 30.0)).conclusion)
     assert "before this table, and falls throughout" in late
     none = " ".join(beta(policy=POLICY, references=(POLICY,), betas=(2.0,)).conclusion)

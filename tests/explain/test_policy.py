@@ -35,8 +35,6 @@ def test_rlhf_gradient_equals_autograd() -> None:
     (log_policy.exp() @ advantage).backward()
     assert logits.grad is not None
     assert objective.gradient(LOG_POLICY) == pytest.approx(logits.grad.numpy())
-    mean, kl = objective.value(LOG_POLICY)
-    assert mean - 2 * kl == pytest.approx(float((log_policy.exp() @ advantage).detach()))
 
 
 @pytest.mark.parametrize("loss", [partial(dpo, beta=2.0), orpo])
@@ -121,6 +119,7 @@ def test_small_and_large_scales_arrive_too() -> None:
         ({"rewards": (math.nan, 0.0)}, "finite rewards, got nan"),
         ({"rest_reward": math.inf}, "finite rewards, got inf"),
         ({"steps": 0}, "at least one step"),
+        ({"learning_rate": 0.0}, "learning rate above 0, got 100 and 0"),
         ({"learning_rate": -1.0}, "learning rate above 0, got 100 and -1"),
         ({"beta": 0.0}, "beta above 0, got 0"),
         ({"policy": (0.9, 0.3)}, "together at most 1, got 0.9 and 0.3"),

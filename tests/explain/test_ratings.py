@@ -184,3 +184,22 @@ def test_large_ratings_do_not_overflow() -> None:
 def test_what_are_no_ratings(changes: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ratings(**({"groups": SHEET} | changes))
+
+
+def test_whether_the_pooled_model_picks_what_most_people_like_best() -> None:
+    against = " ".join(ratings(groups=((2.0, 1.0), (0.1, 3.0)), weights=(60, 40)).conclusion)
+    assert "By strengths, the pooled model picks y2; the favourite of 60 % of the people is y1, but how" in against
+    with_them = " ".join(ratings(groups=((2.0, 1.0), (0.1, 3.0)), weights=(40, 60)).conclusion)
+    assert "the pooled model picks y2; it is the favourite of 60 % of the people. Its winner changes" in with_them
+    nobody = " ".join(ratings(groups=((3.0, 1.0), (1.0, 3.0))).conclusion)
+    assert "picks y1 and y2 alike; no answer alone is the favourite of more than half of the people" in nobody
+
+
+def test_a_pick_that_two_rules_share_is_no_disagreement() -> None:
+    text = " ".join(ratings(groups=((1.0, 2.0), (3.0, 2.0))).conclusion)
+    assert (
+        "MaxMin picks y2: no group rates it below 2. The mean picks y1 and y2 alike, with 2: y2 is best by both."
+        in text
+    )
+    other = " ".join(ratings(groups=((3.0, 1.0), (1.0, 3.0)), weights=(10, 1)).conclusion)
+    assert "MaxMin picks y1 and y2 alike" in other and "The mean picks y1, with 2.8182: y1 is best by both." in other

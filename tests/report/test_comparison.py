@@ -74,3 +74,13 @@ def test_an_interval_without_an_end_is_drawn(tmp_path: Path) -> None:
     board = leaderboard(one_sided)
     assert board and board.rows[0].high is None
     assert ratings_png({"j": board}, tmp_path / "r.png").stat().st_size > 5000
+
+
+def test_judges_that_have_met_other_models_share_a_picture(tmp_path: Path) -> None:
+    met_all = [v for v in verdicts() if v.judge == "j"]
+    met_two = [v for v in verdicts() if v.judge == "k" and (v.model_a, v.model_b) == ("a", "b")]
+    few, all_of_them = leaderboard(met_two), leaderboard(met_all)
+    assert few and all_of_them
+    for boards in ({"k": few, "j": all_of_them}, {"j": all_of_them, "k": few}):
+        assert "c 1000" in ratings_svg(boards)
+        assert ratings_png(boards, tmp_path / "r.png").stat().st_size > 5000

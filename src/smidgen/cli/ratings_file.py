@@ -65,12 +65,17 @@ def _group(path: Path, line: int, row: Any) -> dict[str, Any]:
             f"{path}, line {line}: expected a group's ratings, got {row.reason}: {row.detail}. Correct it."
         )
     if not isinstance(row, dict):
-        raise InvalidData(f"{path}, line {line}: expected an object with a rating for each answer, got {row!r:.60}.")
+        raise InvalidData(
+            f"{path}, line {line}: expected an object with a rating for each answer, got {row!r:.60}. "
+            "Give a column to each answer."
+        )
     return row
 
 
 def _number(path: Path, line: int, value: Any, column: str) -> float:
     try:
+        if isinstance(value, bool):
+            raise TypeError
         return float(value)
     except (TypeError, ValueError):
         raise InvalidData(

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.special import expit, stdtrit
 
@@ -17,7 +17,9 @@ NO_SPREAD = "every match has the same difference in length: what length does can
 SEPARATED = "wins and losses are wholly separated by length, or all are of one kind: no finite fit exists"
 ONE_PROMPT = "without one of the prompts no finite fit exists: the fit hinges on it"
 FEW_PROMPTS = "an interval over prompts takes at least three of them"
-BEYOND = "no match has the other model's answer longer: equal length lies at or beyond the edge of what was seen"
+UNFOUND = "a finite fit exists, but the search for it, of this fit or of one without a prompt, did not end"
+BEYOND = "one model's answers are never the longer ones: equal length lies at or beyond the edge of what was seen"
+_MOST_STEPS, _NEAR = 200, 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +83,22 @@ def length_controlled(
     if spread <= 1e-9 * abs(difference).max():
         return LengthControlled(None, None, None, None, NO_SPREAD)
     x = np.tanh(difference / spread)
-    if (theta := _fit(x, y)) is None:
+    if not _has_finite_fit(x, y):
         return LengthControlled(None, None, None, None, SEPARATED)
+    if (theta := _fit(x, y)) is None:
+        return LengthControlled(None, None, None, None, UNFOUND)
     value, effect = float(expit(theta[0])), float(theta[1])
     numbers = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
     group = np.array([numbers[prompt] for prompt in prompts])
     n = len(numbers)
     if n < 3:
         return LengthControlled(value, None, None, effect, FEW_PROMPTS)
-    without = [_fit(x[group != g], y[group != g]) for g in range(n)]
-    if any(one is None for one in without):
+    rest = [(x[group != g], y[group != g]) for g in range(n)]
+    if not all(_has_finite_fit(*matches) for matches in rest):
         return LengthControlled(value, None, None, effect, ONE_PROMPT)
+    without = [_fit(*matches) for matches in rest]
+    if any(one is None for one in without):
+        return LengthControlled(value, None, None, effect, UNFOUND)
     rates = expit([one[0] for one in without if one is not None])
     error = np.sqrt((n - 1) / n * ((rates - rates.mean()) ** 2).sum() + 1 / (n - 1) / n)
     half = float(stdtrit(n - 1, (1 + confidence) / 2) * error)
@@ -100,27 +107,47 @@ def length_controlled(
 
 
 def _fit(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 2"] | None:
-    """Intercept and slope of the logistic regression by Newton's method; None where none is finite."""
-    if not _has_finite_fit(x, y > 0, y < 1):
-        return None
-    design = np.stack([np.ones_like(x), x], axis=1)
-    theta = np.zeros(2)
-    for _ in range(100):
-        p = expit(design @ theta)
-        step = np.linalg.solve(design.T @ (design * (p * (1 - p))[:, None]), design.T @ (y - p))
-        # A long step may leave the region where the curve is curved at all.
-        theta = theta + step / max(1.0, float(abs(step).max()) / 2)
-        if abs(step).max() < 1e-10:
-            return theta
+    """Intercept and slope of the logistic regression by Newton's method; `_has_finite_fit` must hold.
+
+    One runaway length presses all others together, and the slope may be in the hundreds: x is scaled, and each step's
+    equations are solved around the mean by the weights of that step, which loses no digits. A step is halved until the
+    likelihood does not fall.
+
+    Returns:
+        None where the search does not end.
+    """
+    middle, scale = float(x.mean()), float(x.std())
+    z, theta = (x - middle) / scale, np.zeros(2)
+    likelihood = _log_likelihood(theta, z, y)
+    for _ in range(_MOST_STEPS):
+        p = expit(theta[0] + theta[1] * z)
+        weights, residuals = p * (1 - p), y - p
+        if not weights.any():
+            return None
+        centre = weights @ z / weights.sum()
+        slope = (z - centre) @ residuals / (weights @ (z - centre) ** 2)
+        step = np.array([residuals.sum() / weights.sum() - slope * centre, slope])
+        if not np.isfinite(step).all():
+            return None
+        if abs(step).max() < _NEAR * (1 + abs(theta).max()):
+            return np.array([theta[0] - theta[1] * middle / scale, theta[1] / scale])
+        while (found := _log_likelihood(theta + step, z, y)) < likelihood - 1e-12 * abs(likelihood):
+            step = step / 2
+        theta, likelihood = theta + step, found
     return None
 
 
-def _has_finite_fit(x: Float[np.ndarray, " n"], wins: Bool[np.ndarray, " n"], losses: Bool[np.ndarray, " n"]) -> bool:
+def _log_likelihood(theta: Float[np.ndarray, " 2"], z: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
+    logits = theta[0] + theta[1] * z
+    return float(-(y * np.logaddexp(0, -logits) + (1 - y) * np.logaddexp(0, logits)).sum())
+
+
+def _has_finite_fit(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> bool:
     """Whether no line through 0 parts wins from losses; points on the line itself do not keep them together.
 
     A tie is a win and a loss at one place.
     """
-    if not wins.any() or not losses.any() or x.min() == x.max():
+    won, lost = x[y > 0], x[y < 1]
+    if not len(won) or not len(lost) or x.min() == x.max():
         return False
-    won, lost = x[wins], x[losses]
     return bool(won.min() < lost.max() and lost.min() < won.max())

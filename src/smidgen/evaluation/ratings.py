@@ -6,10 +6,8 @@ exponential form, P(i beats j) = s_i / (s_i + s_j); a tie is half a win of each.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import evalica
 import numpy as np
@@ -63,9 +61,6 @@ class Leaderboard:
     problem: str
     share_unbounded: float
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class _Table:
@@ -76,6 +71,17 @@ class _Table:
     second: Int[np.ndarray, " verdicts"]
     outcomes: Float[np.ndarray, " verdicts"]
     prompts: Int[np.ndarray, " verdicts"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kinds:
+    """Verdicts counted by who met whom with what outcome, so that a resample costs no walk over all of them."""
+
+    models: tuple[str, ...]
+    first: Int[np.ndarray, " kinds"]
+    second: Int[np.ndarray, " kinds"]
+    outcomes: Float[np.ndarray, " kinds"]
+    counts: Float[np.ndarray, "prompts kinds"]
 
 
 def leaderboard(
@@ -101,12 +107,13 @@ def leaderboard(
     table = _columns([v for v in verdicts if v.outcome is not None])
     if not len(table.outcomes):
         return None
-    fitted, problem = _fit(table, np.ones(len(table.outcomes))), _problem(table)
-    lows, highs, share = (None, None, 0.0) if problem else _bounds(table, confidence, resamples, seed)
+    kinds = _counted(table)
+    fitted, problem = _fit(kinds, kinds.counts.sum(0)), _problem(kinds)
+    lows, highs, share = (None, None, 0.0) if problem else _bounds(kinds, confidence, resamples, seed)
     if not problem and lows is None:
         problem = "a single prompt was judged: there are no intervals"
-    elif share > (1 - confidence) / 2:
-        problem = f"without some of the prompts no finite fit exists ({share:.0%} of resamples): intervals have no end"
+    elif lows is not None and highs is not None and not np.isfinite([lows, highs]).all():
+        problem = f"without some of the prompts no finite fit exists ({share:.1%} of resamples): intervals have no end"
     rows = []
     for i, model in enumerate(table.models):
         of_model = _own_win_rate(table, i, confidence)
@@ -125,15 +132,6 @@ def leaderboard(
     )
 
 
-def expected_win_rate(rating: float, other: float) -> float:
-    """What two ratings say of a match.
-
-    >>> round(expected_win_rate(1400, 1000), 3)
-    0.909
-    """
-    return float(1 / (1 + np.exp((other - rating) / POINTS_PER_LOG)))
-
-
 def _columns(verdicts: Sequence[Verdict]) -> _Table:
     # Sorted, so that neither the order of models nor that of verdicts moves a resample.
     models = tuple(sorted({name for v in verdicts for name in (v.model_a, v.model_b)}))
@@ -148,7 +146,15 @@ def _columns(verdicts: Sequence[Verdict]) -> _Table:
     )
 
 
-def _groups(table: _Table, weights: Float[np.ndarray, " verdicts"], *, strong: bool) -> Int[np.ndarray, " models"]:
+def _counted(table: _Table) -> _Kinds:
+    each = np.stack([table.first, table.second, table.outcomes], axis=1)
+    kinds, kind = np.unique(each, axis=0, return_inverse=True)
+    counts = np.zeros((int(table.prompts.max()) + 1, len(kinds)))
+    np.add.at(counts, (table.prompts, kind), 1.0)
+    return _Kinds(table.models, kinds[:, 0].astype(int), kinds[:, 1].astype(int), kinds[:, 2], counts)
+
+
+def _groups(table: _Kinds, weights: Float[np.ndarray, " kinds"], *, strong: bool) -> Int[np.ndarray, " models"]:
     """Which group each model is in; `strong`: within one, a chain of wins or ties leads from each to each."""
     n, counts = len(table.models), weights > 0
     beat, beaten = counts & (table.outcomes > LOSS), counts & (table.outcomes < WIN)
@@ -158,7 +164,7 @@ def _groups(table: _Table, weights: Float[np.ndarray, " verdicts"], *, strong: b
     return connected_components(graph, directed=True, connection="strong" if strong else "weak")[1]
 
 
-def _problem(table: _Table) -> str:
+def _problem(table: _Kinds) -> str:
     """Why no finite fit exists; empty where one does."""
     ones = np.ones(len(table.outcomes))
     if (weak := _groups(table, ones, strong=False)).max() > 0:
@@ -171,26 +177,22 @@ def _problem(table: _Table) -> str:
     return ""
 
 
-def _named(table: _Table, groups: Int[np.ndarray, " models"]) -> str:
+def _named(table: _Kinds, groups: Int[np.ndarray, " models"]) -> str:
     parts = [[m for m, g in zip(table.models, groups, strict=True) if g == group] for group in dict.fromkeys(groups)]
     return " with ".join("{" + ", ".join(part) + "}" for part in parts)
 
 
-def _fit(table: _Table, weights: Float[np.ndarray, " verdicts"]) -> Float[np.ndarray, " models"] | None:
+def _fit(table: _Kinds, weights: Float[np.ndarray, " kinds"]) -> Float[np.ndarray, " models"] | None:
     """Ratings in Elo points, or None where no finite fit exists; the library would give numbers all the same."""
     if _groups(table, weights, strong=True).max() > 0:
         return None
-    counts: Counter[tuple[int, int, float]] = Counter()
-    for first, second, outcome, weight in zip(table.first, table.second, table.outcomes, weights, strict=True):
-        if weight:
-            counts[int(first), int(second), float(outcome)] += weight
-    firsts, seconds, outcomes = zip(*counts, strict=True)
+    seen = weights > 0
     found = evalica.bradley_terry(
-        firsts,
-        seconds,
-        [_WINNER[outcome] for outcome in outcomes],
+        table.first[seen].tolist(),
+        table.second[seen].tolist(),
+        [_WINNER[outcome] for outcome in table.outcomes[seen].tolist()],
         index=pd.Index(range(len(table.models))),
-        weights=list(counts.values()),
+        weights=weights[seen].tolist(),
         tolerance=_TOLERANCE,
         limit=_MOST_STEPS,
     )
@@ -199,17 +201,17 @@ def _fit(table: _Table, weights: Float[np.ndarray, " verdicts"]) -> Float[np.nda
 
 
 def _bounds(
-    table: _Table, confidence: float, resamples: int, seed: int
+    table: _Kinds, confidence: float, resamples: int, seed: int
 ) -> tuple[Float[np.ndarray, " models"] | None, Float[np.ndarray, " models"] | None, float]:
     """Ends of the ratings' intervals, infinite where a side has none, and the share of resamples without a fit."""
-    n = int(table.prompts.max()) + 1
+    n = len(table.counts)
     if n < 2:
         return None, None, 0.0
     rng = np.random.default_rng(seed)
     fits = []
     for _ in range(resamples):
         times = np.bincount(rng.integers(0, n, n), minlength=n).astype(float)
-        fits.append(_fit(table, times[table.prompts]))
+        fits.append(_fit(table, times @ table.counts))
     missing = sum(fit is None for fit in fits)
     # The least and the most that a resample says; one without a fit says nothing of either side.
     least, most = (

@@ -14,6 +14,7 @@ from smidgen.errors import InvalidData, UsageError
 _HEADING = re.compile(r"\s*[#*\-=]*\s*(prompt|chosen|rejected)\s*\d*\s*:?\s*[*\-=]*\s*$", re.IGNORECASE)
 _INLINE = re.compile(r"\s*(prompt|chosen|rejected)\s*(?:\d+\s*)?:\s?(.*)$", re.IGNORECASE)
 _PARTS = ("prompt", "chosen", "rejected")
+_AFTER = {"": "prompt", "prompt": "chosen", "chosen": "rejected", "rejected": "prompt"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,12 @@ def read_samples(path: Path | str) -> list[Sample]:
     r"""The preferences in a file, in its order.
 
     A file that ends in .txt holds sections: `PROMPT`, `CHOSEN` and `REJECTED`, each on a line of its own (a number and
-    a colon may follow it), with its text below, or before its text after a colon; again and again. Any other file has
-    records with prompt, chosen and rejected.
+    a colon may follow it), with its text below, or before its text after a colon; in this order, again and again. Any
+    other file has records with prompt, chosen and rejected, whose texts may hold lines that read as these words.
 
     Raises:
         UsageError: No such file.
-        InvalidData: A sample without one of its parts, or no sample at all; says where.
+        InvalidData: A sample without one of its parts or with them in another order, or no sample at all; says where.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,7 +66,7 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
 
 def _sections(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
     current: dict[str, list[str]] = {}
-    name, start = "", 0
+    name, begun, start = "", 0, 0
     for line, raw in read_lines(path):
         if isinstance(raw, BadRow):
             raise InvalidData(f"{path}, line {line}: expected text, got {raw.reason}: {raw.detail}. Correct that line.")
@@ -74,8 +75,14 @@ def _sections(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
         except UnicodeDecodeError:
             raise InvalidData(f"{path}, line {line}: expected UTF-8, got other bytes. Convert that file.") from None
         if found := _HEADING.match(text) or _INLINE.match(text):
-            name = found[1].lower()
-            if name in current:
+            if found[1].lower() != (due := _AFTER[name]):
+                last = f", after {name.upper()} on line {begun}" if name else ""
+                raise InvalidData(
+                    f"{path}, line {line}: expected {due.upper()}{last}, got {found[1].upper()}. Order the sections "
+                    "so; samples with such a line within a text go into a file of records, such as JSONL."
+                )
+            name, begun = due, line
+            if current and name == "prompt":
                 yield f"line {start}", _joined(current)
                 current = {}
             start = start if current else line

@@ -12,7 +12,7 @@ from smidgen.errors import UsageError
 from smidgen.explain.base import Explanation, Panel, Plot, Series, Table, explanation
 from smidgen.explain.dpo import given
 from smidgen.explain.point import Pair, Point, check_beta, point, pull
-from smidgen.explain.wording import amount, share
+from smidgen.explain.wording import amount, factor, share
 from smidgen.training.losses import dpo as dpo_loss
 
 _NONE = 1e-12
@@ -134,8 +134,8 @@ def _conclusion(
             f"Why: β is the price of leaving the reference, and turns the margin into a reward. At β = {amount(low)} a "
             f"probability of 0.9 takes a margin of {amount(_SURE / low, 2)} nats, so a pair goes on pulling the policy "
             f"far from the reference, with a weight of at most {amount(low)}; at β = {amount(high)}, "
-            f"{amount(_SURE / high, 2)} nats are enough, and a policy that orders the pair rightly is left near the "
-            "reference."
+            f"{amount(_SURE / high, 2)} nats are enough: the odds of the two answers have to leave the reference’s by "
+            f"a factor of {factor(_SURE / high)}, against {factor(_SURE / low)}."
         )
         wrong = [(at.margin, found[name][-1][1] / high) for name, at in points.items() if at.margin < 0]
         if wrong:

@@ -10,8 +10,10 @@ from scipy.special import expit
 
 from smidgen.explain.base import Explanation, Panel, Plot, Series, Table, explanation
 from smidgen.explain.point import Pair, Point, check_beta, point, pull
-from smidgen.explain.wording import amount, share
+from smidgen.explain.wording import amount, factor, rounding, share
 from smidgen.training.losses import dpo as dpo_loss
+
+_LEAST_SHARE = math.log(1e-6)
 
 
 @explanation
@@ -53,7 +55,7 @@ def dpo(*, policy: Pair, reference: Pair, beta: float = 0.1, logs: bool = False)
         given=given(policy, reference, logs=logs) | {"β": amount(beta, 6)},
         tables=(_steps(at, beta, found.loss, weight),),
         plots=(_plot(at, beta),),
-        conclusion=_conclusion(at, beta, found.loss, weight),
+        conclusion=_conclusion(at, beta, found.loss),
         data=data,
     )
 
@@ -71,6 +73,7 @@ def _both(pair: Pair) -> str:
 def _steps(at: Point, beta: float, loss: float, weight: float) -> Table:
     chosen, rejected = at.log_ratios
     h, b = amount(at.margin), amount(beta)
+    base = factor(-at.margin, 4)
 
     def of_logs(i: int) -> str:
         return f"{amount(at.policy[i])} − ({amount(at.reference[i])})"
@@ -83,7 +86,7 @@ def _steps(at: Point, beta: float, loss: float, weight: float) -> Table:
         ("reward, rejected", "β · log-ratio", f"{b} · {amount(rejected)}", beta * rejected),
         ("reward margin z", "βh", f"{b} · {h}", beta * at.margin),
         ("P(w≻l)", "σ(z)", f"σ({amount(beta * at.margin)})", math.exp(-loss)),
-        ("loss", "ln(1 + (e^−h)^β)", f"ln(1 + {amount(math.exp(-at.margin))}^{b})", loss),
+        ("loss", "ln(1 + (e^−h)^β)", f"ln(1 + {f'({base})' if '^' in base else base}^{b})", loss),
         ("gradient weight", "β σ(−z)", f"{b} · {amount(float(expit(-beta * at.margin)))}", weight),
         ("∂ loss / ∂ ln π(w)", "−β σ(−z)", "", -weight),
         ("∂ loss / ∂ ln π(l)", "β σ(−z)", "", weight),
@@ -92,11 +95,16 @@ def _steps(at: Point, beta: float, loss: float, weight: float) -> Table:
         title="Step by step",
         columns=("quantity", "formula", "with the numbers", "value"),
         rows=rows,
-        note="Natural logarithms; log-probabilities of answers are sums over their tokens.",
+        note=" ".join(
+            (
+                "Natural logarithms; log-probabilities of answers are sums over their tokens.",
+                rounding(beta * at.margin),
+            )
+        ).strip(),
     )
 
 
-def _conclusion(at: Point, beta: float, loss: float, weight: float) -> tuple[str, ...]:
+def _conclusion(at: Point, beta: float, loss: float) -> tuple[str, ...]:
     z, even = beta * at.margin, math.log(2)
     if abs(at.margin) < 1e-12:
         first = (
@@ -108,12 +116,15 @@ def _conclusion(at: Point, beta: float, loss: float, weight: float) -> tuple[str
         first = (
             f"DPO’s implicit reward puts the {'chosen' if right else 'rejected'} answer {amount(abs(z))} above the "
             f"other{'' if right else ', against the label'}: the label has a probability of "
-            f"{amount(math.exp(-loss))} and the loss is {amount(loss)}, {'below' if right else 'above'} the "
+            f"{factor(-loss, 4)} and the loss is {amount(loss)}, {'below' if right else 'above'} the "
             f"{amount(even)} of an untrained policy."
         )
+    # ln σ(−z), which stays finite where σ(−z) itself is too small for a double.
+    log_part = -float(np.logaddexp(0.0, z))
+    part = share(math.exp(log_part)) if log_part > _LEAST_SHARE else factor(log_part)
     steps = (
         f"The next step of descent raises ln π(w) and lowers ln π(l), each with the weight β σ(−βh) = "
-        f"{amount(weight)}: {share(weight / beta)} of the most it can be, β, against 50 % before any training."
+        f"{factor(math.log(beta) + log_part, 4)}: {part} of the most it can be, β, against 50 % before any training."
     )
     return first, _movement(at), steps
 
@@ -127,12 +138,12 @@ def _movement(at: Point) -> str:
     likelier = at.policy[0] - at.policy[1]
     if at.margin > 0 > likelier:
         text += (
-            f" The policy itself still writes the rejected answer {amount(math.exp(-likelier), 2)} times as often as "
+            f" The policy itself still writes the rejected answer {factor(-likelier)} times as often as "
             "the chosen one; the loss does not see that, only the change from the reference."
         )
     elif at.margin < 0 < likelier:
         text += (
-            f" The policy itself writes the chosen answer {amount(math.exp(likelier), 2)} times as often as the "
+            f" The policy itself writes the chosen answer {factor(likelier)} times as often as the "
             "rejected one; the loss does not see that, only that the reference did so even more."
         )
     return text
@@ -141,9 +152,7 @@ def _movement(at: Point) -> str:
 def _moved(ratio: float) -> str:
     if abs(ratio) < 1e-12:
         return "kept its probability"
-    factor = math.exp(abs(ratio))
-    size = f"by a factor of {amount(factor, 2)}" if factor < 1e4 else f"by {amount(abs(ratio), 1)} nats"
-    return f"{'rose' if ratio > 0 else 'fell'} {size}"
+    return f"{'rose' if ratio > 0 else 'fell'} by a factor of {factor(abs(ratio))}"
 
 
 def _plot(at: Point, beta: float) -> Plot:

@@ -29,21 +29,32 @@ class Movement:
     """A policy over the answers, and where two ways of training take it; probabilities and speeds by answer.
 
     Attributes:
-        optimum: Of RLHF: the reference times exp(r / β), normalised.
+        log_optimum: Log-probabilities of RLHF's: the reference times exp(r / β), normalised.
         rlhf: Speed of the probabilities along RLHF's gradient; `dpo` the same along DPO's.
-        rlhf_steps: Probabilities from the start through each step; `dpo_steps` the same.
+        rlhf_steps: Probabilities from the start through each step.
+        log_dpo_steps: Log-probabilities along DPO's, the same.
         weights: DPO's gradient weight at the start and at the end.
     """
 
     answers: tuple[str, ...]
     objective: Regularised
     log_policy: Float[np.ndarray, " answers"]
-    optimum: Float[np.ndarray, " answers"]
+    log_optimum: Float[np.ndarray, " answers"]
     rlhf: Float[np.ndarray, " answers"]
     dpo: Float[np.ndarray, " answers"]
     rlhf_steps: Float[np.ndarray, "steps answers"]
-    dpo_steps: Float[np.ndarray, "steps answers"]
+    log_dpo_steps: Float[np.ndarray, "steps answers"]
     weights: Pair
+
+    @property
+    def optimum(self) -> Float[np.ndarray, " answers"]:
+        """RLHF's, as probabilities."""
+        return np.exp(self.log_optimum)
+
+    @property
+    def dpo_steps(self) -> Float[np.ndarray, "steps answers"]:
+        """Probabilities along DPO's steps."""
+        return np.exp(self.log_dpo_steps)
 
 
 @explanation
@@ -79,7 +90,7 @@ def policy(
         π(y) (A(y) − mean A).
     """
     check_beta(beta)
-    rate = learning_rate or 1 / max(beta, abs(rewards[0] - rewards[1]))
+    rate = 1 / max(beta, abs(rewards[0] - rewards[1])) if learning_rate is None else learning_rate
     _check(rewards, rest_reward, steps, rate)
     found = _movement(policy, reference, (*rewards, rest_reward), beta, steps=steps, rate=rate)
     return Explanation(
@@ -111,11 +122,11 @@ def _movement(
         answers=ANSWERS[: len(r)],
         objective=objective,
         log_policy=log_policy,
-        optimum=np.exp(best_policy(log_reference[None], r[None], beta=beta)[0]),
+        log_optimum=best_policy(log_reference[None], r[None], beta=beta)[0],
         rlhf=velocity(log_policy, objective.gradient(log_policy)),
         dpo=velocity(log_policy, by_dpo(log_policy)),
         rlhf_steps=np.exp(rlhf_steps),
-        dpo_steps=np.exp(dpo_steps),
+        log_dpo_steps=dpo_steps,
         weights=(_weight(margin, beta), _weight(_margin(dpo_steps[-1], log_reference), beta)),
     )
 
@@ -172,7 +183,8 @@ def _tables(found: Movement, rest_reward: float | None) -> tuple[Table, ...]:
             rows=stand,
             digits=4,
             note="RLHF’s optimum is the reference times exp(r / β), normalised. "
-            + (note if len(found.answers) == 3 else ""),
+            + (note if len(found.answers) == 3 else "")
+            + (" 0 and 1 are what double precision rounds to them." if {0.0, 1.0} & {*found.optimum.tolist()} else ""),
         ),
         Table(
             title="What RLHF weighs up here",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smidgen.explain.wording import amount, joined
+from smidgen.explain.wording import amount, factor, joined
 
 if TYPE_CHECKING:
     from smidgen.explain.policy import Movement
@@ -22,26 +21,22 @@ def conclusion(found: Movement) -> tuple[str, ...]:
 
 def _rlhf_end(found: Movement) -> str:
     chosen, rejected = found.objective.rewards[:2]
-    now, end = np.exp(found.log_policy), found.optimum
+    now, end = np.exp(found.log_policy), [factor(log, 4) for log in found.log_optimum.tolist()]
     if chosen == rejected:
         liked = f"gives both answers {amount(chosen)}"
         so = "RLHF keeps them as far apart as the reference has them"
     else:
         better, worse = ("chosen", "rejected") if chosen > rejected else ("rejected", "chosen")
         liked = f"prefers the {better} answer, {amount(max(chosen, rejected))} against {amount(min(chosen, rejected))}"
-        factor = math.exp(abs(chosen - rejected) / found.objective.beta)
+        times = factor(abs(chosen - rejected) / found.objective.beta)
         so = (
             f"RLHF follows it, as far as the KL allows: it wants the odds of the {better} answer against the {worse} "
-            f"one {_times(factor)} what they are in the reference"
+            f"one {times} times what they are in the reference"
         )
     return (
-        f"The learned reward {liked}, and {so}. At its optimum the chosen answer has a probability of {amount(end[0])} "
-        f"({amount(now[0])} now) and the rejected one {amount(end[1])} ({amount(now[1])} now)."
+        f"The learned reward {liked}, and {so}. At its optimum the chosen answer has a probability of {end[0]} "
+        f"({amount(now[0])} now) and the rejected one {end[1]} ({amount(now[1])} now)."
     )
-
-
-def _times(factor: float) -> str:
-    return f"{amount(factor, 2)} times" if factor < 1e4 else f"e^{amount(math.log(factor), 1)} times"
 
 
 def _rlhf_now(found: Movement) -> str:
@@ -71,12 +66,13 @@ def _signed(value: float) -> str:
 
 
 def _dpo(found: Movement) -> str:
-    n_steps = len(found.dpo_steps) - 1
+    n_steps = len(found.log_dpo_steps) - 1
     start, end = found.weights
+    after = [factor(log, 4) for log in found.log_dpo_steps[-1].tolist()]
     return (
         f"DPO does not look at the reward. It raises the chosen answer relative to the rejected one: from here it "
-        f"{_moves(found, found.dpo)}. After {n_steps} steps the chosen answer has {amount(found.dpo_steps[-1, 0])} and "
-        f"the rejected one {amount(found.dpo_steps[-1, 1])}; the gradient weight has gone from {amount(start)} to "
+        f"{_moves(found, found.dpo)}. After {n_steps} steps the chosen answer has {after[0]} and "
+        f"the rejected one {after[1]}; the gradient weight has gone from {amount(start)} to "
         f"{amount(end)}, but on one pair alone it never reaches 0."
     )
 
@@ -103,13 +99,13 @@ def _together(found: Movement) -> str:
         now = "Both raise the odds of chosen against rejected"
     else:
         now = "They disagree: RLHF lowers the odds of chosen against rejected, DPO raises them"
-    odds = [float(row[0] / row[1]) for row in (policy, found.optimum, found.dpo_steps[-1])]
+    odds = [float(row[0] - row[1]) for row in (found.log_policy, found.log_optimum, found.log_dpo_steps[-1])]
     return (
         f"{now}. Chosen to rejected stands at {_odds(odds[0])} now, {_odds(odds[1])} at RLHF’s optimum and "
-        f"{_odds(odds[2])} after {len(found.dpo_steps) - 1} steps of DPO. With a language model, whose answers share "
-        "their weights, DPO may also lower both, as long as their difference grows."
+        f"{_odds(odds[2])} after {len(found.log_dpo_steps) - 1} steps of DPO. With a language model, whose answers "
+        "share their weights, DPO may also lower both, as long as their difference grows."
     )
 
 
-def _odds(value: float) -> str:
-    return f"{amount(value, 3)} to 1" if value >= 1 else f"1 to {amount(1 / value, 3)}"
+def _odds(log: float) -> str:
+    return f"{factor(log, 3)} to 1" if log >= 0 else f"1 to {factor(-log, 3)}"

@@ -42,11 +42,6 @@ class Regularised:
         reward, kl = self.advantages(log_policy)
         return np.exp(log_policy) * (reward + kl)
 
-    def value(self, log_policy: Logps) -> tuple[float, float]:
-        """Mean reward, and KL to the reference in nats."""
-        policy = np.exp(log_policy)
-        return float(policy @ self.rewards), float(policy @ (log_policy - self.log_reference))
-
 
 def descent(loss: Callable[[PairLogps], Tensor], log_reference: Logps) -> Gradient:
     """The way that descent on a preference loss takes in the logits; chosen is answer 0, rejected answer 1."""

@@ -7,11 +7,12 @@ from itertools import combinations
 import numpy as np
 
 from smidgen.explain.groups import Groups
-from smidgen.explain.preferences import CONVENTIONS
+from smidgen.explain.preferences import CONVENTIONS, best
 from smidgen.explain.rules import POOLED, Rule, Stretch, worst_off
 from smidgen.explain.wording import amount, joined, share
 
 _MOST_NAMED = 4
+_EVEN = 1e-9
 
 
 def conclusion(found: Groups) -> tuple[str, ...]:
@@ -71,10 +72,13 @@ def _maxmin_and_mean(found: Groups) -> str:
         return (
             f"MaxMin and the mean agree on {_picked(found, maxmin)}: {least}; the mean is {amount(max(mean.values))}."
         )
-    return (
-        f"MaxMin picks {_picked(found, maxmin)}: {least}. The mean picks {_picked(found, mean)}, with "
-        f"{amount(max(mean.values))} against {amount(mean.values[maxmin.picks[0]])}{_loser(found, mean)}."
-    )
+    picks = f"MaxMin picks {_picked(found, maxmin)}: {least}. The mean picks {_picked(found, mean)}, with "
+    if both := tuple(pick for pick in maxmin.picks if pick in mean.picks):
+        return (
+            f"{picks}{amount(max(mean.values))}: {found.answer_names(both)} {'is' if len(both) == 1 else 'are'} best "
+            "by both."
+        )
+    return f"{picks}{amount(max(mean.values))} against {amount(mean.values[maxmin.picks[0]])}{_loser(found, mean)}."
 
 
 def _pooled(found: Groups) -> str:
@@ -123,10 +127,27 @@ def _sizes(found: Groups) -> str:
     reading = "strengths" if convention == "strength" else "logits"
     if not changes:
         return f"No group’s share alone, from 0 to all, changes what the pooled model picks by {reading}."
+    pooled = _rule(found, POOLED[convention])
     return (
-        f"The pooled model follows the majority. By {reading}, its winner changes with the share of {_some(changes)}. "
-        "MaxMin asks for no shares."
+        f"By {reading}, the pooled model picks {_picked(found, pooled)}; {_majority(found, pooled)}. Its winner "
+        f"changes with the share of {_some(changes)}. MaxMin asks for no shares."
     )
+
+
+def _majority(found: Groups, pooled: Rule) -> str:
+    """Whether a pooled pick is what most people like best, as the middle of a sentence."""
+    favourites = [best(row) for row in found.ratings]
+    behind = [
+        sum(float(weight) for weight, own in zip(found.weights, favourites, strict=True) if own == (answer,))
+        for answer in range(len(found.answers))
+    ]
+    most = int(np.argmax(behind))
+    if behind[most] <= 0.5 + _EVEN:
+        return "no answer alone is the favourite of more than half of the people"
+    liked = f"the favourite of {share(behind[most])} of the people"
+    if pooled.picks == (most,):
+        return f"it is {liked}"
+    return f"{liked} is {found.answers[most]}, but how strongly each group prefers counts too"
 
 
 def _passages(found: Groups, parts: tuple[Stretch, ...]) -> str:

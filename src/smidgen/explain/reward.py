@@ -9,7 +9,7 @@ import torch
 
 from smidgen.errors import UsageError
 from smidgen.explain.base import Explanation, Panel, Plot, Series, Table, explanation
-from smidgen.explain.wording import amount, share
+from smidgen.explain.wording import amount, factor, rounding, share
 from smidgen.training.reward import bradley_terry
 
 _SURE = 0.9
@@ -45,9 +45,13 @@ def reward(*, chosen: float, rejected: float) -> Explanation:
         name="reward",
         title="A reward model on one pair",
         given={"r_w (chosen)": amount(chosen, 6), "r_l (rejected)": amount(rejected, 6)},
-        tables=(Table(title="The reward model’s view", columns=("quantity", "formula", "value"), rows=rows),),
+        tables=(
+            Table(
+                title="The reward model’s view", columns=("quantity", "formula", "value"), rows=rows, note=rounding(gap)
+            ),
+        ),
         plots=(_plot(gap),),
-        conclusion=_conclusion(chosen, rejected, loss, probability),
+        conclusion=_conclusion(chosen, rejected, loss),
         data={
             "chosen": chosen,
             "rejected": rejected,
@@ -66,7 +70,7 @@ def _loss(chosen: float, rejected: float) -> tuple[float, float, float]:
     return float(value.detach()), float(at_chosen), float(at_rejected)
 
 
-def _conclusion(chosen: float, rejected: float, loss: float, probability: float) -> tuple[str, ...]:
+def _conclusion(chosen: float, rejected: float, loss: float) -> tuple[str, ...]:
     gap = chosen - rejected
     if gap == 0:
         verdict = "gives both answers the same reward: it cannot tell, and its loss is ln 2"
@@ -76,6 +80,8 @@ def _conclusion(chosen: float, rejected: float, loss: float, probability: float)
             ", as people did" if gap > 0 else ", against what people chose"
         )
     against = "above" if loss > math.log(2) else "below" if loss < math.log(2) else "equal to"
+    # ln (1 − P), which stays finite where 1 − P itself is too small for a double.
+    log_wrong = -float(np.logaddexp(0.0, gap))
     needed = math.log(_SURE / (1 - _SURE))
     missing = needed - gap
     rest = (
@@ -85,9 +91,9 @@ def _conclusion(chosen: float, rejected: float, loss: float, probability: float)
         else f"it is already more than {share(_SURE)} sure, and hardly learns from this pair any more"
     )
     return (
-        f"The reward model {verdict}. It gives the label a probability of {amount(probability)}, so the loss is "
+        f"The reward model {verdict}. It gives the label a probability of {factor(-loss, 4)}, so the loss is "
         f"{amount(loss)}, {against} the {amount(math.log(2))} of a model that cannot tell.",
-        f"A step of descent raises r_w and lowers r_l equally, each at {amount(1 - probability)} of the step size, the "
+        f"A step of descent raises r_w and lowers r_l equally, each at {factor(log_wrong, 4)} of the step size, the "
         f"probability that the model still gives to the wrong order; {rest}.",
     )
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+# Natural logarithms between which a factor is a number that says something, and log-odds beyond which 1 − P is lost.
+_SAID, _LOST = (math.log(1e-12), math.log(1e4)), 36.0
+
 
 def amount(value: float, digits: int = 4) -> str:
     """A number in a sentence: so many decimals at most, none that say nothing, a real minus sign.
@@ -33,6 +36,28 @@ def cell(value: float | None, digits: int = 6) -> str:
     else:
         text = f"{value:.3g}"
     return text.replace("-", "−")
+
+
+def factor(log: float, digits: int = 2) -> str:
+    """A factor or a probability from its natural logarithm, so that none is too large or too small to say.
+
+    >>> factor(math.log(1.5)), factor(1100.0), factor(-1100.0)
+    ('1.5', 'e^1100', 'e^−1100')
+    """
+    return amount(math.exp(log), digits) if _SAID[0] < log < _SAID[1] else f"e^{amount(log, 1)}"
+
+
+def rounding(log_odds: float) -> str:
+    """What to note below a table with a probability of these log-odds in it; nothing where doubles hold it well.
+
+    >>> rounding(2.0), rounding(-2000.0)
+    ('', 'P is too near to 0 or 1 for double precision: whole numbers here may be rounded.')
+    """
+    return (
+        "P is too near to 0 or 1 for double precision: whole numbers here may be rounded."
+        if abs(log_odds) > _LOST
+        else ""
+    )
 
 
 def joined(names: Sequence[str], last: str = "and") -> str:

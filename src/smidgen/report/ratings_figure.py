@@ -37,7 +37,8 @@ def ratings_svg(boards: Mapping[str, Leaderboard]) -> str:
 
 def _figure(boards: Mapping[str, Leaderboard], palette: Mapping[str, str], *, width: int) -> Figure:
     rated = {judge: board for judge, board in boards.items() if board.rows[0].rating is not None}
-    models = [row.model for row in next(iter(rated.values())).rows]
+    # A judge may have met other models than the first: all of them, in the order of the first board that has each.
+    models = list(dict.fromkeys(row.model for board in rated.values() for row in board.rows))
     n_columns = 3 if width > 600 else 1
     height = len(models) * (30 + 12 * (len(rated) - 1)) + 80 + 22 * -(-len(rated) // n_columns) * (len(rated) > 1)
     figure = Figure(figsize=(width / 72, height / 72), layout="constrained")

@@ -156,6 +156,9 @@ def test_nobody_to_ask_and_bad_samples(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(InvalidData, match=said):
             read_samples(file)
+    file.write_text("PROMPT\nq\nCHOSEN\nIt said:\nRejected: your offer\nREJECTED\nbad\n\nPROMPT\nq\nCHOSEN\nx\n")
+    with pytest.raises(InvalidData, match=r"line 6: expected PROMPT, after REJECTED on line 5, got REJECTED\. .*JSONL"):
+        read_samples(file)
     rows = tmp_path / "s.jsonl"
     rows.write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n[1]\n')
     with pytest.raises(InvalidData, match="line 2"):
