@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,12 @@ from tests.servers.faulty import FaultyServer, refused
 
 from smidgen.assets import DEMO
 from smidgen.cli import main
+from smidgen.cli.compare_text import comparison_text
 from smidgen.evaluation.completions import Completed, Completions
 from smidgen.evaluation.completions_files import write_completions_jsonl, write_completions_text
 from smidgen.evaluation.human import HumanVotes
-from smidgen.evaluation.verdicts import Verdict, write_verdicts
+from smidgen.evaluation.sidebyside import compare, turn
+from smidgen.evaluation.verdicts import Verdict, read_verdicts, write_verdicts
 
 Run = Callable[..., tuple[int, str, str]]
 NASTY = "</p><script>alert(1)</script> \x1b[2J {{ 7 * 7 }} \u202e"
@@ -118,6 +123,54 @@ def test_verdicts_from_anywhere_are_rated_without_completions(run: Run) -> None:
     write_verdicts("cut.jsonl", [on(1, "x", "y", 1), on(1, "y", "z", 1)])
     code, out, _ = run("--verdicts", "cut.jsonl", "--out", "s")
     assert code == 0 and "no finite fit exists" in out and not Path("s/ratings.png").exists()
+
+
+def test_a_later_verdict_takes_the_place_of_an_earlier_one_everywhere(run: Run, files: tuple[str, str]) -> None:
+    assert run(*files, "--judge", "longer", "--out", "r")[0] == 0
+    given = read_verdicts("r/verdicts.jsonl")
+    write_verdicts("old.jsonl", [replace(turn(v), outcome=0.5, why="superseded") for v in given])
+    code, out, _ = run(*files, "--judge", "longer", "--verdicts", "old.jsonl", "--out", "s")
+    assert code == 0 and f"{len(given)} verdicts gave way to later ones" in out
+    assert data("s")["replaced"] == len(given) and data("s")["results"] == data("r")["results"]
+    for name in ("verdicts.jsonl", "comparison.html"):
+        assert Path("s", name).read_text() == Path("r", name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"letter": "\x1b[31mA"}, "none of A, B, C"),
+        ({"letter": ""}, "none of A"),
+        ({"model_b": "a"}, "'a' against itself"),
+    ],
+)
+def test_a_verdict_that_is_none_is_refused(run: Run, change: dict[str, str], said: str) -> None:
+    row = {"judge": "j", "number": 1, "letter": "A", "model_a": "a", "model_b": "b", "outcome": 1}
+    Path("v.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | change) + "\n")
+    code, out, err = run("--verdicts", "v.jsonl", "--out", "r")
+    assert code == 3 and "v.jsonl, line 2" in err and said in " ".join(err.split()) and "\x1b" not in out + err
+
+
+def test_letters_are_safe_to_print() -> None:
+    verdicts = [
+        Verdict(judge="j", number=1, letter=letter, model_a="a", model_b="b", outcome=1.0)
+        for letter in ("A", "\x1b[2J")
+    ]
+    assert "\x1b" not in comparison_text(compare(verdicts), [])
+
+
+@pytest.mark.parametrize(
+    "argv", [["compare", "--help"], ["generate", "--help"], ["compare", "a.jsonl", "b.jsonl", "--judge", "longer"]]
+)
+def test_no_torch_where_no_model_is_used(run: Run, argv: list[str]) -> None:
+    for name, longest in (("a", 3), ("b", 9)):
+        write_completions_jsonl(f"{name}.jsonl", completions(name, longest))
+    words = argv if "--help" in argv else [*argv, "--out", "r"]
+    script = (
+        f"import sys; from smidgen.cli import main; code = main({words!r}); "
+        "sys.exit(code or bool({'torch', 'transformers'} & sys.modules.keys()))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.teacher import TeacherFlags, asking_progress, estimate_data, estimate_lines, spending_lines
 from smidgen.data.prompts import load_prompts
 from smidgen.errors import UsageError
-from smidgen.evaluation.complete import Drawing
 from smidgen.evaluation.conclusion import conclusion
+from smidgen.evaluation.drawing import Drawing
 from smidgen.evaluation.judges.base import Desk, Judge, Paid, load_judge
 from smidgen.evaluation.matches import Match, matches_of, write_matches
-from smidgen.evaluation.sidebyside import Comparison
+from smidgen.evaluation.sidebyside import Comparison, latest
 from smidgen.evaluation.sidebyside import compare as side_by_side
 from smidgen.evaluation.verdict_parsing import PROBLEMS
 from smidgen.evaluation.verdicts import Verdict, read_verdicts, write_verdicts
@@ -202,6 +202,9 @@ def _run(work: _Work, out: Path) -> Outcome:
             if one.spending:
                 lines += [f"{label}: {line}" for line in spending_lines(one.spending)]
                 account[label]["spending"] = one.spending.summary()
+    given, verdicts = len(verdicts), latest(verdicts)
+    if replaced := given - len(verdicts):
+        lines.append(f"{replaced} verdicts gave way to later ones of the same judge on the same match")
     write_verdicts(out / "verdicts.jsonl", verdicts)
     if HUMAN in work.judges:
         n_votes = account[HUMAN]["verdicts"]
@@ -211,17 +214,23 @@ def _run(work: _Work, out: Path) -> Outcome:
         return Outcome({"matches": len(work.matches), "verdicts": 0, "out": str(out)}, "\n".join(lines))
     names = list(dict.fromkeys(name for m in work.matches for name in (m.model_a, m.model_b)))
     found = side_by_side(verdicts, work.matches, models=names, seed=work.seed)
-    return _written(found, verdicts, work, account, lines, out)
+    return _written(found, verdicts, work, account, replaced, lines, out)
 
 
 def _written(
-    found: Comparison, verdicts: Sequence[Verdict], work: _Work, account: Mapping[str, Any], lines: list[str], out: Path
+    found: Comparison,
+    verdicts: Sequence[Verdict],
+    work: _Work,
+    account: Mapping[str, Any],
+    replaced: int,
+    lines: list[str],
+    out: Path,
 ) -> Outcome:
     from smidgen.report.comparison import write_comparison
     from smidgen.report.ratings_figure import ratings_png
 
     said = conclusion(found)
-    data = {**asdict(found), "conclusion": said, "account": dict(account), "seed": work.seed}
+    data = {**asdict(found), "conclusion": said, "account": dict(account), "replaced": replaced, "seed": work.seed}
     write_json(out / "comparison.json", data)
     write_comparison(out / "comparison.html", found, said, work.matches, verdicts)
     if any(board.rows[0].rating is not None for board in found.ratings.values()):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from smidgen.cli.generators import Local, local_generator
 from smidgen.errors import UsageError
-from smidgen.evaluation.complete import Drawing
 from smidgen.evaluation.completions import Completions
 from smidgen.evaluation.completions_files import model_name, read_completions, write_completions_jsonl
+from smidgen.evaluation.drawing import Drawing
 
 FOLDER = "completions"
 

@@ -17,10 +17,10 @@ from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.teacher import TeacherFlags
 from smidgen.data.prompts import load_prompts
 from smidgen.errors import UsageError
-from smidgen.evaluation.complete import Drawing
 from smidgen.evaluation.completions import Completions
 from smidgen.evaluation.completions_files import model_name, name_for, write_completions_jsonl, write_completions_text
 from smidgen.evaluation.completions_text import check_label
+from smidgen.evaluation.drawing import Drawing
 from smidgen.models.chat.teacher import LOCAL, STORE
 from smidgen.runs import read_json, remove_folder, write_json
 
@@ -75,7 +75,7 @@ def generate(
         name: What the files are named for, in place of the prompt file, such as shakespeare_completions.
         truncate_prompt: Keep only the end of prompts that leave no room for --max-new-tokens; counted.
         batch_size: Completions at once.
-        dtype: Of the weights: float32, bfloat16 or float16. A GPU is used where there is one.
+        dtype: Of the weights: float32, bfloat16 or float16. SMIDGEN_DEVICE=cuda takes a GPU.
     """
     arguments = dict(locals())
     drawing = _drawing(arguments)

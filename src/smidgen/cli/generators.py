@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from smidgen.cli.progress import counted_progress
 from smidgen.cli.teacher import TeacherFlags, asking_progress, estimate_data, estimate_lines, spending_lines
 from smidgen.errors import SmidgenError
-from smidgen.evaluation.complete import Drawing, as_read, completed
 from smidgen.evaluation.completions import Completed
+from smidgen.evaluation.drawing import Drawing
 from smidgen.pairs import Scalar
 from smidgen.runs import read_json, write_json
 
@@ -62,13 +62,12 @@ def local_generator(model: str, prompts: Sequence[str], drawing: Drawing, local:
     Raises:
         InvalidData: A prompt that leaves the model no position to write at, unless prompts may be truncated.
     """
-    import torch
-
     from smidgen.data.templates import load_template
     from smidgen.data.tokens import encode_prompts
+    from smidgen.evaluation.complete import as_read, completed
     from smidgen.models.load import load_language_model
 
-    lm = load_language_model(model, dtype=local.dtype, device="cuda" if torch.cuda.is_available() else "cpu")
+    lm = load_language_model(model, dtype=local.dtype)
     template = load_template(local.template, lm.tokenizer)
     asked = as_read(lm, template, prompts, drawing, truncate=local.truncate_prompt)
     lengths = [len(ids) for ids in encode_prompts(asked, template, lm.tokenizer)]
