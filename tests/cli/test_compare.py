@@ -195,6 +195,12 @@ def test_no_torch_where_no_model_is_used(run: Run, argv: list[str]) -> None:
             2,
             "--judge chat only",
         ),
+        (
+            ["output_x_sft.jsonl", "output_x_completions_dpo.txt", "--judge", "longer", "--temperature", "0"],
+            2,
+            "expected --temperature with a model that writes only",
+        ),
+        (["--verdicts", "bad.jsonl", "--completions", "3"], 2, "expected --completions with a model that writes"),
         (["--verdicts", "empty.txt"], 2, "empty.txt"),
         (["--verdicts", "bad.jsonl"], 3, "bad.jsonl, line 1"),
         (["--verdicts", "bad.jsonl", "--judge", "longer"], 2, "--verdicts alone"),
@@ -242,6 +248,32 @@ def test_models_write_first_and_are_taken_up_again(run: Run) -> None:
     assert run(*argv, "--max-new-tokens", 8, "--out", "r")[0] == 0
     assert Path("r/comparison.json").read_bytes() == before
     assert "not known yet" in run(*argv, "--out", "s", "--dry-run")[1] and not Path("s").exists()
+
+
+@pytest.mark.slow
+def test_what_is_cut_of_prompts_and_texts_is_told_every_time(run: Run) -> None:
+    Path("p.json").write_text(json.dumps(["Hi", "flour " * 500 + "and salt"]))
+    argv = [f"../one={DEMO / 'model'}", f"..-one={DEMO / 'model'}", "--prompts", "p.json", "--judge", "longer"]
+    argv += ["--truncate-prompt", "--max-new-tokens", "4", "--completions", "2", "--out", "r"]
+    code, out, err = run(*argv)
+    assert code == 0, err
+    first = data("r")
+    found = first["written"]["../one"]
+    assert found["truncated_prompts"] == [2] and found["completions"] == 4
+    assert "../one: 1 prompt lost the beginning" in out and f"..-one: {found['cut']} of 4 completions were cut" in out
+    assert first["models"] == ["../one", "..-one"]
+    # Nothing but what is of use, inside the folder, and no name takes another's file.
+    kept = list(Path("r/completions").iterdir())
+    assert len(kept) == 4 and all(path.is_file() for path in kept) and not list(Path().glob("output_*"))
+    code, again, _ = run(*argv)
+    assert (code, again, data("r")) == (0, out, first)
+
+
+def test_the_greedy_write_once(run: Run) -> None:
+    Path("p.txt").write_text("How do I bake bread?\n")
+    argv = [f"one={DEMO / 'model'}", f"two={DEMO / 'model'}", "--prompts", "p.txt", "--judge", "longer"]
+    code, _, err = run(*argv, "--temperature", 0, "--max-new-tokens", 2, "--out", "r")
+    assert code == 0 and data("r")["letters"] == ["A"], err
 
 
 def test_the_help_page_fits_a_screen(run: Run) -> None:

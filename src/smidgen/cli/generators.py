@@ -56,6 +56,34 @@ class Local:
     dtype: str
 
 
+def drawing_of(given: Mapping[str, Any], stop: Sequence[str] = ()) -> Drawing:
+    """How a command's flags say that completions are drawn: 3 of each prompt unless told otherwise, 1 of the greedy."""
+    return Drawing(
+        n=given["completions"] or (1 if given["temperature"] == 0 else 3),
+        stop=tuple(stop),
+        **{name: given[name] for name in ("seed", "temperature", "top_p", "top_k", "max_new_tokens")},
+    )
+
+
+def counted(n: int, noun: str) -> str:
+    """A count in words.
+
+    >>> counted(1, "prompt"), counted(2, "prompt")
+    ('1 prompt', '2 prompts')
+    """
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def room_lines(facts: Mapping[str, Any]) -> list[str]:
+    """What a generator's facts say of prompts that left too little room."""
+    lines = []
+    if truncated := facts.get("truncated_prompts"):
+        lines.append(f"{counted(len(truncated), 'prompt')} lost the beginning, which left no room to write")
+    if tight := facts.get("short_of_room"):
+        lines.append(f"{counted(tight, 'prompt')} left room for fewer tokens than were asked for")
+    return lines
+
+
 def local_generator(model: str, prompts: Sequence[str], drawing: Drawing, local: Local) -> Generator:
     """By a model of this process; every batch that is done is kept, so that a killed run goes on.
 

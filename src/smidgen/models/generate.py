@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smidgen.errors import InvalidData, UsageError
+from smidgen.errors import InvalidData
 from smidgen.models.load import LanguageModel
 from smidgen.models.sampling import check_sampling
 from smidgen.pairs import random_key
