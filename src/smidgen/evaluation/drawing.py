@@ -57,7 +57,7 @@ class Drawing:
 
 
 def until(text: str, stop: Sequence[str]) -> str:
-    """A text up to the first of the texts to stop at.
+    r"""A text up to the first of the texts to stop at.
 
     >>> until("To be.\n\nOr not.", ("Or", "\n\n"))
     'To be.'
