@@ -22,7 +22,7 @@ def test_labels_are_one_and_two(tmp_path: Path) -> None:
     assert read_pairs(tmp_path)[1] == [1.0, 0.0]
     for wrong in (0, 3, "1", None):
         write(tmp_path, 1, wrong)
-        with pytest.raises(InvalidData, match="label of 1 or 2.*Correct or remove"):
+        with pytest.raises(InvalidData, match=r"label of 1 or 2.*Correct or remove"):
             read_pairs(tmp_path)
 
 
@@ -37,4 +37,4 @@ def test_the_two_replies_on_a_pair_are_not_two_draws() -> None:
     by_text = summary([verdict(i, "1 2") for i in range(20)], [1.0] * 20)["took_the_first"]
     assert by_place["mean"] == by_text["mean"] == 0.5
     # A Wilson interval on 40 replies is .30 wide for both; over 20 pairs the first is wider, the second narrower.
-    assert by_place["high"] - by_place["low"] > 0.4 > 0.2 > by_text["high"] - by_text["low"]
+    assert by_place["high"] - by_place["low"] > 0.4 > 0.25 > by_text["high"] - by_text["low"]
