@@ -14,7 +14,7 @@ from cyclopts.types import ExistingFile, PositiveInt
 from smidgen.cli.compare_text import comparison_text
 from smidgen.cli.contenders import FOLDER, Contender, contender_of, drawn, drawn_lines
 from smidgen.cli.flags import FLAT, RARE, DryRun, Out, Seed, TemplateName
-from smidgen.cli.generators import Local, drawing_of
+from smidgen.cli.generators import Local, counted, drawing_of
 from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.teacher import (
     NOBODY,
@@ -250,7 +250,7 @@ def _run(work: _Work, out: Path) -> Outcome:
                 account[label]["spending"] = one.spending.summary()
     given, verdicts = len(verdicts), latest(verdicts)
     if replaced := given - len(verdicts):
-        lines.append(f"{replaced} verdicts gave way to later ones of the same judge on the same match")
+        lines.append(f"{counted(replaced, 'verdict')} gave way to later ones of the same judge on the same match")
     write_verdicts(out / "verdicts.jsonl", verdicts)
     if HUMAN in work.judges:
         n_votes = account[HUMAN]["verdicts"]
