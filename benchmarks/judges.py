@@ -25,7 +25,8 @@ from smidgen.evaluation.judges.base import Desk, Paid, load_judge
 from smidgen.evaluation.matches import Match
 from smidgen.evaluation.statistics import wilson
 from smidgen.evaluation.verdict_parsing import FIRST, SECOND
-from smidgen.evaluation.verdicts import TIE, Verdict
+from smidgen.evaluation.verdicts import LOSS, TIE, WIN, Verdict
+from smidgen.evaluation.winrate import by_prompt, win_rate
 from smidgen.models.chat.teacher import Teacher
 from smidgen.runs import write_json, write_text
 
@@ -40,7 +41,12 @@ def read_pairs(folder: Path) -> tuple[list[Match], list[float], list[str]]:
             number = len(matches) + 1
             names = {"model_a": "output_1", "model_b": "output_2", "letter": "A", "number": number}
             matches.append(Match(prompt=row["input"], a=row["output_1"], b=row["output_2"], **names))
-            humans.append(1.0 if row["label"] == 1 else 0.0)
+            if row["label"] not in (1, 2):
+                raise InvalidData(
+                    f"{path}: expected a label of 1 or 2, the better output, got {row['label']!r} for the instruction "
+                    f"{row['input'][:40]!r}. Correct or remove that pair."
+                )
+            humans.append(WIN if row["label"] == 1 else LOSS)
             subsets.append(path.stem.removeprefix("LLMBar_"))
     if not matches:
         raise InvalidData(f"expected LLMBar_*.json in {folder}, found none; give the folder that holds them.")
@@ -48,11 +54,17 @@ def read_pairs(folder: Path) -> tuple[list[Match], list[float], list[str]]:
 
 
 def summary(verdicts: Sequence[Verdict], humans: Sequence[float]) -> dict[str, Any]:
-    """What a judge got right, with a Wilson interval; its ties, flips and missing verdicts."""
+    """What a judge got right, with a Wilson interval; its ties, flips and missing verdicts.
+
+    `took_the_first` counts replies, two a pair, so its interval is over pairs.
+    """
     judged = [(v.outcome, h) for v, h in zip(verdicts, humans, strict=True) if v.outcome is not None]
     right = sum(0.5 if outcome == TIE else float(outcome == h) for outcome, h in judged)
     both = [v for v in verdicts if v.flipped is not None]
-    sides = [word for v in both for word in v.orders.split() if word in (FIRST, SECOND)]
+    sides = by_prompt(
+        (v.number, WIN if word == FIRST else LOSS) for v in both for word in v.orders.split() if word in (FIRST, SECOND)
+    )
+    first = win_rate(list(sides.values()))
     return {
         "pairs": len(verdicts),
         "judged": len(judged),
@@ -60,7 +72,7 @@ def summary(verdicts: Sequence[Verdict], humans: Sequence[float]) -> dict[str, A
         "ties": sum(outcome == TIE for outcome, _ in judged),
         "problems": dict(Counter(v.problem for v in verdicts if v.outcome is None)),
         "flips": wilson(sum(bool(v.flipped) for v in both), len(both)).as_dict() if both else None,
-        "took_the_first": wilson(sides.count(FIRST), len(sides)).as_dict() if sides else None,
+        "took_the_first": first.as_dict() if first else None,
     }
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,12 @@ from tests.servers.faulty import FaultyServer, refused
 
 from smidgen.assets import DEMO
 from smidgen.cli import main
+from smidgen.cli.compare_text import comparison_text
 from smidgen.evaluation.completions import Completed, Completions
 from smidgen.evaluation.completions_files import write_completions_jsonl, write_completions_text
 from smidgen.evaluation.human import HumanVotes
-from smidgen.evaluation.verdicts import Verdict, write_verdicts
+from smidgen.evaluation.sidebyside import compare, turn
+from smidgen.evaluation.verdicts import Verdict, read_verdicts, write_verdicts
 
 Run = Callable[..., tuple[int, str, str]]
 NASTY = "</p><script>alert(1)</script> \x1b[2J {{ 7 * 7 }} \u202e"
@@ -120,6 +125,54 @@ def test_verdicts_from_anywhere_are_rated_without_completions(run: Run) -> None:
     assert code == 0 and "no finite fit exists" in out and not Path("s/ratings.png").exists()
 
 
+def test_a_later_verdict_takes_the_place_of_an_earlier_one_everywhere(run: Run, files: tuple[str, str]) -> None:
+    assert run(*files, "--judge", "longer", "--out", "r")[0] == 0
+    given = read_verdicts("r/verdicts.jsonl")
+    write_verdicts("old.jsonl", [replace(turn(v), outcome=0.5, why="superseded") for v in given])
+    code, out, _ = run(*files, "--judge", "longer", "--verdicts", "old.jsonl", "--out", "s")
+    assert code == 0 and f"{len(given)} verdicts gave way to later ones" in out
+    assert data("s")["replaced"] == len(given) and data("s")["results"] == data("r")["results"]
+    for name in ("verdicts.jsonl", "comparison.html"):
+        assert Path("s", name).read_text() == Path("r", name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"letter": "\x1b[31mA"}, "none of A, B, C"),
+        ({"letter": ""}, "none of A"),
+        ({"model_b": "a"}, "'a' against itself"),
+    ],
+)
+def test_a_verdict_that_is_none_is_refused(run: Run, change: dict[str, str], said: str) -> None:
+    row = {"judge": "j", "number": 1, "letter": "A", "model_a": "a", "model_b": "b", "outcome": 1}
+    Path("v.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | change) + "\n")
+    code, out, err = run("--verdicts", "v.jsonl", "--out", "r")
+    assert code == 3 and "v.jsonl, line 2" in err and said in " ".join(err.split()) and "\x1b" not in out + err
+
+
+def test_letters_are_safe_to_print() -> None:
+    verdicts = [
+        Verdict(judge="j", number=1, letter=letter, model_a="a", model_b="b", outcome=1.0)
+        for letter in ("A", "\x1b[2J")
+    ]
+    assert "\x1b" not in comparison_text(compare(verdicts), [])
+
+
+@pytest.mark.parametrize(
+    "argv", [["compare", "--help"], ["generate", "--help"], ["compare", "a.jsonl", "b.jsonl", "--judge", "longer"]]
+)
+def test_no_torch_where_no_model_is_used(run: Run, argv: list[str]) -> None:
+    for name, longest in (("a", 3), ("b", 9)):
+        write_completions_jsonl(f"{name}.jsonl", completions(name, longest))
+    words = argv if "--help" in argv else [*argv, "--out", "r"]
+    script = (
+        f"import sys; from smidgen.cli import main; code = main({words!r}); "
+        "sys.exit(code or bool({'torch', 'transformers'} & sys.modules.keys()))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
@@ -142,6 +195,12 @@ def test_verdicts_from_anywhere_are_rated_without_completions(run: Run) -> None:
             2,
             "--judge chat only",
         ),
+        (
+            ["output_x_sft.jsonl", "output_x_completions_dpo.txt", "--judge", "longer", "--temperature", "0"],
+            2,
+            "expected --temperature with a model that writes only",
+        ),
+        (["--verdicts", "bad.jsonl", "--completions", "3"], 2, "expected --completions with a model that writes"),
         (["--verdicts", "empty.txt"], 2, "empty.txt"),
         (["--verdicts", "bad.jsonl"], 3, "bad.jsonl, line 1"),
         (["--verdicts", "bad.jsonl", "--judge", "longer"], 2, "--verdicts alone"),
@@ -189,6 +248,32 @@ def test_models_write_first_and_are_taken_up_again(run: Run) -> None:
     assert run(*argv, "--max-new-tokens", 8, "--out", "r")[0] == 0
     assert Path("r/comparison.json").read_bytes() == before
     assert "not known yet" in run(*argv, "--out", "s", "--dry-run")[1] and not Path("s").exists()
+
+
+@pytest.mark.slow
+def test_what_is_cut_of_prompts_and_texts_is_told_every_time(run: Run) -> None:
+    Path("p.json").write_text(json.dumps(["Hi", "flour " * 500 + "and salt"]))
+    argv = [f"../one={DEMO / 'model'}", f"..-one={DEMO / 'model'}", "--prompts", "p.json", "--judge", "longer"]
+    argv += ["--truncate-prompt", "--max-new-tokens", "4", "--completions", "2", "--out", "r"]
+    code, out, err = run(*argv)
+    assert code == 0, err
+    first = data("r")
+    found = first["written"]["../one"]
+    assert found["truncated_prompts"] == [2] and found["completions"] == 4
+    assert "../one: 1 prompt lost the beginning" in out and f"..-one: {found['cut']} of 4 completions were cut" in out
+    assert first["models"] == ["../one", "..-one"]
+    # Nothing but what is of use, inside the folder, and no name takes another's file.
+    kept = list(Path("r/completions").iterdir())
+    assert len(kept) == 4 and all(path.is_file() for path in kept) and not list(Path().glob("output_*"))
+    code, again, _ = run(*argv)
+    assert (code, again, data("r")) == (0, out, first)
+
+
+def test_the_greedy_write_once(run: Run) -> None:
+    Path("p.txt").write_text("How do I bake bread?\n")
+    argv = [f"one={DEMO / 'model'}", f"two={DEMO / 'model'}", "--prompts", "p.txt", "--judge", "longer"]
+    code, _, err = run(*argv, "--temperature", 0, "--max-new-tokens", 2, "--out", "r")
+    assert code == 0 and data("r")["letters"] == ["A"], err
 
 
 def test_the_help_page_fits_a_screen(run: Run) -> None:

@@ -111,6 +111,12 @@ def test_a_long_prompt_is_named_or_cut_and_counted(run: Run) -> None:
     assert read_completions("out").rows[1].prompt.startswith("flour flour")
 
 
+def test_the_environment_says_where_a_model_goes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMIDGEN_DEVICE", "nowhere")
+    code, _, said = run(*PLAY)
+    assert code == 2 and "expected a device" in said and "'nowhere'" in said
+
+
 def test_a_dry_run_writes_nothing(run: Run) -> None:
     code, said, _ = run(*PLAY, "--dry-run")
     assert code == 0 and "at most 45 tokens to write" in said and not Path("out").exists()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from smidgen.data.templates import load_template
 from smidgen.data.tokens import encode_prompts
 from smidgen.errors import InvalidData, UsageError
-from smidgen.evaluation.complete import Drawing, complete, completed, end_that_fits, until
+from smidgen.evaluation.complete import complete, completed, end_that_fits
+from smidgen.evaluation.drawing import Drawing, until
 from smidgen.models.generate import generate
 from smidgen.models.load import LanguageModel
 

@@ -11,7 +11,7 @@ from smidgen.evaluation.completions import Completed, Completions
 from smidgen.evaluation.conclusion import conclusion, leader
 from smidgen.evaluation.judges.base import load_judge
 from smidgen.evaluation.matches import Match, matches_of
-from smidgen.evaluation.sidebyside import Comparison, compare, majority, turn
+from smidgen.evaluation.sidebyside import Comparison, compare, latest, majority, turn
 from smidgen.evaluation.verdicts import Verdict
 
 
@@ -83,7 +83,18 @@ def test_a_table_by_hand_and_its_words() -> None:
     assert [(p.name, p.tally.wins, p.tally.losses) for p in result.letters] == [("A", 3, 1), ("B", 2, 1), ("C", 2, 1)]
     (text,) = conclusion(compare(verdicts))
     assert "cannot be told apart: a has 68.2% [" in text and "7 won, 3 lost, 1 tied" in text
-    assert "ahead on 2 prompts, level on 1, and behind on 1 (3)" in text and "1 matches have no verdict (1 cut)" in text
+    assert "ahead on 2 prompts, level on 1, and behind on 1 (3)" in text and "1 match has no verdict (1 cut)" in text
+
+
+def test_where_test_and_interval_part_the_words_say_so() -> None:
+    two_of_three = [verdict(n, "ABC"[i], o) for n in range(7) for i, o in enumerate((1, 1, 0))]
+    (result,) = compare(two_of_three).results
+    # Seven prompts, all for a: the signs fall so in 2 of 128 cases; the interval has one more unit of deviation.
+    assert result.p == pytest.approx(2 / 128) and leader(result) is None
+    (text,) = conclusion(compare(two_of_three))
+    assert "cannot be told apart" in text and "The sign-flip test alone" in text and "holds a half" in text
+    (even,) = conclusion(compare([verdict(n, "A", n % 2) for n in range(8)]))
+    assert "sign-flip" not in even
 
 
 def test_the_words_turn_with_the_numbers() -> None:
@@ -100,6 +111,8 @@ def test_the_words_turn_with_the_numbers() -> None:
 def test_either_order_of_names_and_later_verdicts_count() -> None:
     (result,) = compare([verdict(1, "A", 1.0), turn(verdict(2, "A", 1.0)), verdict(1, "A", 0.0)]).results
     assert (result.tally.wins, result.tally.losses) == (1, 1)
+    (last,) = latest([verdict(1, "A", 1.0), turn(verdict(1, "A", 0.0))])
+    assert last == turn(verdict(1, "A", 0.0)), "of one match, whichever model is named first"
     assert turn(turn(verdict(1, "A", 0.5))) == verdict(1, "A", 0.5)
 
 
@@ -116,6 +129,7 @@ def test_people_are_counted_one_by_one_and_agree_by_majority() -> None:
     assert human.tally.n == 6 and human.raters == ("x", "y")
     assert list(majority(people).values()) == [1.0, 0.5, 0.0]
     accords = {x.who: x.agreement for x in found.accords}
+    assert "Krippendorff's α of human, rule is 1.00" in conclusion(found)[-1]
     both, pair = accords["human", "rule"], accords["human x", "human y"]
     assert both and both.alpha == 1.0 and pair and pair.observed == pytest.approx(2 / 3)
 

@@ -42,6 +42,8 @@ def test_the_page_shows_every_text_escaped_and_equal_verdicts_give_equal_bytes()
     assert pages[0] == pages[1]
     assert "<img src" not in pages[0] and "<script" not in pages[0] and "&lt;script&gt;" in pages[0]
     assert "default-src 'none'" in pages[0] and "script-src" not in pages[0]
+    assert "<th>" not in pages[0] and '<th class="n">' not in pages[0], "every heading says what it heads"
+    assert pages[0].count('class="scroll"') == pages[0].count('role="region"') == pages[0].count('tabindex="0"') > 3
     assert pages[0].count('<li class="pair">') == 3 * 8 and "By k" in pages[0]
 
 

@@ -12,28 +12,46 @@ from cyclopts import Parameter
 from cyclopts.types import ExistingFile, PositiveInt
 
 from smidgen.cli.compare_text import comparison_text
-from smidgen.cli.contenders import FOLDER, Contender, completions_of, contender_of
+from smidgen.cli.contenders import FOLDER, Contender, contender_of, drawn, drawn_lines
 from smidgen.cli.flags import FLAT, RARE, DryRun, Out, Seed, TemplateName
-from smidgen.cli.generators import Local
+from smidgen.cli.generators import Local, counted, drawing_of
 from smidgen.cli.outcome import Outcome, claimed
-from smidgen.cli.teacher import TeacherFlags, asking_progress, estimate_data, estimate_lines, spending_lines
+from smidgen.cli.teacher import (
+    NOBODY,
+    STORES,
+    TeacherFlags,
+    asking_progress,
+    estimate_data,
+    estimate_lines,
+    spending_lines,
+)
 from smidgen.data.prompts import load_prompts
 from smidgen.errors import UsageError
-from smidgen.evaluation.complete import Drawing
+from smidgen.evaluation.completions import Completions
+from smidgen.evaluation.completions_files import read_completions
 from smidgen.evaluation.conclusion import conclusion
+from smidgen.evaluation.drawing import Drawing
 from smidgen.evaluation.judges.base import Desk, Judge, Paid, load_judge
 from smidgen.evaluation.matches import Match, matches_of, write_matches
-from smidgen.evaluation.sidebyside import Comparison
+from smidgen.evaluation.sidebyside import Comparison, latest
 from smidgen.evaluation.sidebyside import compare as side_by_side
 from smidgen.evaluation.verdict_parsing import PROBLEMS
 from smidgen.evaluation.verdicts import Verdict, read_verdicts, write_verdicts
-from smidgen.models.chat.teacher import STORE
+from smidgen.models.chat.outside import printable
 from smidgen.runs import write_json
 from smidgen.settings import parse_spec
 
 HUMAN = "human"
-_NOBODY = TeacherFlags()
-_STORES = tuple(f"{STORE}{end}" for end in ("", "-wal", "-shm"))
+# Flags that only models which are still to write have a use for.
+_FOR_WRITERS: Mapping[str, Any] = {
+    "template": "plain",
+    "completions": None,
+    "max_new_tokens": 64,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "truncate_prompt": False,
+}
 
 
 def compare(
@@ -46,9 +64,9 @@ def compare(
     verdicts: Annotated[tuple[ExistingFile, ...], Parameter(metavar="FILE")] = (),
     rubric: Annotated[str, Parameter(metavar="TEXT")] = "",
     samples: Annotated[ExistingFile | None, Parameter(metavar="FILE")] = None,
-    by: Annotated[TeacherFlags, FLAT] = _NOBODY,
+    by: Annotated[TeacherFlags, FLAT] = NOBODY,
     template: Annotated[TemplateName, RARE] = "plain",
-    completions: Annotated[PositiveInt, RARE, Parameter(metavar="N")] = 3,
+    completions: Annotated[PositiveInt | None, RARE, Parameter(metavar="N")] = None,
     max_new_tokens: Annotated[PositiveInt, RARE] = 64,
     temperature: Annotated[float, RARE] = 1.0,
     top_p: Annotated[float, RARE] = 1.0,
@@ -74,7 +92,7 @@ def compare(
         rubric: What "better" means to the chat judge, in a sentence.
         samples: Sample preferences that show it: pairs, or PROMPT, CHOSEN and REJECTED sections in .txt.
         template: Of the models' own prompts.
-        completions: Of each prompt by a model.
+        completions: Of each prompt by a model. 3 where not given, 1 at temperature 0.
         max_new_tokens: Longest completion by a model.
         temperature: 0 takes the most probable token each time.
         top_p: Draw from the most probable tokens that reach this sum.
@@ -83,23 +101,19 @@ def compare(
     """
     arguments = dict(locals())
     asked = [contender_of(text) for text in models]
-    _check(asked, judge, verdicts)
-    inputs = [*(c.source for c in asked), *verdicts, *(p for p in (prompts, samples) if p), *_files(judge)]
-    local = [by.model] if by.model and Path(by.model).is_dir() else []
-    with claimed(out, "compare", arguments, [*inputs, *local], scratch=(FOLDER,), stores=_STORES):
-        desk = _desk(by, out, rubric, samples)
-        bench = {label: load_judge(spec, desk) for label, spec in labels(judge).items()}
-        if (rubric or samples or by.teacher) and not any(isinstance(one, Paid) for one in bench.values()):
-            raise UsageError(
-                "expected --rubric, --samples and --teacher with --judge chat only, got none; leave them out."
-            )
+    _check(asked, arguments)
+    writers = [one for one in asked if one.is_model]
+    drawing = drawing_of(arguments) if writers else None
+    with claimed(out, "compare", arguments, _inputs(asked, arguments), scratch=(FOLDER,), stores=STORES):
+        bench = _bench(arguments)
         given = [v for path in verdicts for v in read_verdicts(path)]
-        if dry_run and any(c.is_model for c in asked):
+        if dry_run and writers:
             return Outcome({"judges": list(bench)}, "dry run: nothing written; what models will write is not known yet")
-        matches = _matches(asked, arguments, out)
+        found, drawings = _completions(asked, arguments, drawing)
+        matches = matches_of(found) if found else []
         if dry_run:
             return _plan(bench, matches, given)
-        return _run(_Work(bench, matches, given, asked, seed), out)
+        return _run(_Work(bench, matches, given, drawings, seed), out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +121,13 @@ class _Work:
     judges: Mapping[str, Judge]
     matches: Sequence[Match]
     given: Sequence[Verdict]
-    contenders: Sequence[Contender]
+    drawings: Mapping[str, Mapping[str, Any]]
     seed: int
 
 
-def _check(asked: Sequence[Contender], judge: Sequence[str], verdicts: Sequence[Path]) -> None:
+def _check(asked: Sequence[Contender], given: Mapping[str, Any]) -> None:
+    """UsageError where something is missing, or given without use."""
+    judge, verdicts = given["judge"], given["verdicts"]
     if len(asked) < 2 and not (verdicts and not asked):
         raise UsageError(
             f"expected two models or more, or --verdicts alone, got {len(asked) or 'none'}. Give files of completions, "
@@ -121,6 +137,12 @@ def _check(asked: Sequence[Contender], judge: Sequence[str], verdicts: Sequence[
         raise UsageError("expected --judge, got none; give longer, reward:model=FOLDER, chat or human, for example.")
     if judge and not asked:
         raise UsageError("expected models for --judge to judge, got --verdicts alone; give both models, or no --judge.")
+    idle = [name for name, default in _FOR_WRITERS.items() if given[name] != default]
+    if idle and not any(one.is_model for one in asked):
+        raise UsageError(
+            f"expected --{idle[0].replace('_', '-')} with a model that writes only, got completions that are written "
+            "already; leave it out."
+        )
 
 
 def _files(judge: Sequence[str]) -> list[str]:
@@ -134,6 +156,8 @@ def labels(specs: Sequence[str]) -> dict[str, str]:
 
     >>> labels(["longer", "reward:model=runs/rm/model"])
     {'longer': 'longer', 'reward:model=rm': 'reward:model=runs/rm/model'}
+    >>> list(labels(["matches:pattern=yes/no"]))
+    ['matches:pattern=yes/no']
     """
     if len(set(specs)) != len(specs):
         raise UsageError(f"expected distinct judges, got {', '.join(specs)}; leave the repeated one out.")
@@ -147,31 +171,52 @@ def _short(spec: str) -> str:
     for item in filter(None, rest.split(",")):
         key, _, value = item.partition("=")
         names = [part for part in Path(value).parts if part not in ("/", "model")]
-        parts.append(f"{key}={names[-1]}" if "/" in value and names else item)
+        is_path = key in ("model", "samples") or Path(value).exists()
+        parts.append(f"{key}={names[-1]}" if is_path and "/" in value and names else item)
     return f"{name}{colon}{','.join(parts)}"
 
 
-def _desk(by: TeacherFlags, out: Path, rubric: str, samples: Path | None) -> Desk:
-    return Desk(
-        folder=out,
+def _inputs(asked: Sequence[Contender], given: Mapping[str, Any]) -> list[str | Path]:
+    """Everything on this disk that the result depends on, and the models' names."""
+    by: TeacherFlags = given["by"]
+    local = [by.model] if by.model and Path(by.model).is_dir() else []
+    single = [path for path in (given["prompts"], given["samples"]) if path]
+    return [*(one.source for one in asked), *given["verdicts"], *single, *_files(given["judge"]), *local]
+
+
+def _bench(given: Mapping[str, Any]) -> dict[str, Judge]:
+    """The judges, by the names that results give them."""
+    by: TeacherFlags = given["by"]
+    desk = Desk(
+        folder=given["out"],
         teacher=by.settings() if by.teacher else None,
-        rubric=rubric,
-        samples=str(samples or ""),
+        rubric=given["rubric"],
+        samples=str(given["samples"] or ""),
         concurrency=by.concurrency,
         progress=asking_progress,
     )
+    bench = {label: load_judge(spec, desk) for label, spec in labels(given["judge"]).items()}
+    wanted = given["rubric"] or given["samples"] or by.teacher
+    if wanted and not any(isinstance(one, Paid) for one in bench.values()):
+        raise UsageError("expected --rubric, --samples and --teacher with --judge chat only, got none; leave them out.")
+    return bench
 
 
-def _matches(asked: Sequence[Contender], given: Mapping[str, Any], out: Path) -> list[Match]:
-    if not asked:
-        return []
-    prompts = load_prompts(given["prompts"], form=given["prompt_format"]) if given["prompts"] else []
-    drawing = Drawing(
-        n=given["completions"],
-        **{name: given[name] for name in ("seed", "temperature", "top_p", "top_k", "max_new_tokens")},
-    )
+def _completions(
+    asked: Sequence[Contender], given: Mapping[str, Any], drawing: Drawing | None
+) -> tuple[list[Completions], dict[str, Mapping[str, Any]]]:
+    """What every model wrote, and of those that did so here the account."""
+    prompts = load_prompts(given["prompts"], form=given["prompt_format"]) if asked and given["prompts"] else []
     local = Local(template=given["template"], truncate_prompt=given["truncate_prompt"], batch_size=32, dtype="float32")
-    return matches_of([completions_of(one, prompts, drawing, local, out) for one in asked])
+    found, drawings = [], {}
+    for one in asked:
+        if one.is_model and drawing:
+            here = drawn(one, prompts, drawing, local, given["out"])
+            found.append(here.completions)
+            drawings[here.completions.model] = here.facts
+        else:
+            found.append(read_completions(one.source, model=one.name or None, prompts=prompts or None))
+    return found, drawings
 
 
 def _plan(bench: Mapping[str, Judge], matches: Sequence[Match], given: Sequence[Verdict]) -> Outcome:
@@ -191,7 +236,8 @@ def _run(work: _Work, out: Path) -> Outcome:
     """Judge, count, and write all of it down."""
     if work.matches:
         write_matches(out / "matches.jsonl", work.matches)
-    verdicts, lines, account = list(work.given), [], {}
+    lines = [f"{printable(name)}: {line}" for name, facts in work.drawings.items() for line in drawn_lines(facts)]
+    verdicts, account = list(work.given), {}
     for label, one in work.judges.items():
         found = [replace(v, judge=label) for v in one(work.matches)]
         verdicts += found
@@ -202,6 +248,9 @@ def _run(work: _Work, out: Path) -> Outcome:
             if one.spending:
                 lines += [f"{label}: {line}" for line in spending_lines(one.spending)]
                 account[label]["spending"] = one.spending.summary()
+    given, verdicts = len(verdicts), latest(verdicts)
+    if replaced := given - len(verdicts):
+        lines.append(f"{counted(replaced, 'verdict')} gave way to later ones of the same judge on the same match")
     write_verdicts(out / "verdicts.jsonl", verdicts)
     if HUMAN in work.judges:
         n_votes = account[HUMAN]["verdicts"]
@@ -211,19 +260,25 @@ def _run(work: _Work, out: Path) -> Outcome:
         return Outcome({"matches": len(work.matches), "verdicts": 0, "out": str(out)}, "\n".join(lines))
     names = list(dict.fromkeys(name for m in work.matches for name in (m.model_a, m.model_b)))
     found = side_by_side(verdicts, work.matches, models=names, seed=work.seed)
-    return _written(found, verdicts, work, account, lines, out)
+    facts = {"account": account, "replaced": replaced, "written": work.drawings, "seed": work.seed}
+    return _written(found, verdicts, work.matches, facts, lines, out)
 
 
 def _written(
-    found: Comparison, verdicts: Sequence[Verdict], work: _Work, account: Mapping[str, Any], lines: list[str], out: Path
+    found: Comparison,
+    verdicts: Sequence[Verdict],
+    matches: Sequence[Match],
+    facts: Mapping[str, Any],
+    lines: list[str],
+    out: Path,
 ) -> Outcome:
     from smidgen.report.comparison import write_comparison
     from smidgen.report.ratings_figure import ratings_png
 
     said = conclusion(found)
-    data = {**asdict(found), "conclusion": said, "account": dict(account), "seed": work.seed}
+    data = {**asdict(found), "conclusion": said, **facts}
     write_json(out / "comparison.json", data)
-    write_comparison(out / "comparison.html", found, said, work.matches, verdicts)
+    write_comparison(out / "comparison.html", found, said, matches, verdicts)
     if any(board.rows[0].rating is not None for board in found.ratings.values()):
         ratings_png(found.ratings, out / "ratings.png")
     problems = Counter(problem for result in found.results for problem in Counter(result.missing).elements())

@@ -32,7 +32,7 @@ def _pair(results: Sequence[Result]) -> str:
     for r in results:
         rows.append((printable(r.judge), *_counts(r), *_rates(r)))
         rows += [
-            (f"  letter {p.name}", str(p.tally.wins), str(p.tally.losses), str(p.tally.ties), "",
+            (f"  letter {printable(p.name)}", str(p.tally.wins), str(p.tally.losses), str(p.tally.ties), "",
              percent(p.rate) if p.rate else "", "", "")
             for p in r.letters if len(r.letters) > 1
         ]  # fmt: skip

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from smidgen.cli.generators import Local, local_generator
+from smidgen.cli.generators import Local, local_generator, room_lines
 from smidgen.errors import UsageError
-from smidgen.evaluation.complete import Drawing
 from smidgen.evaluation.completions import Completions
-from smidgen.evaluation.completions_files import model_name, read_completions, write_completions_jsonl
+from smidgen.evaluation.completions_files import file_word, model_name, read_completions, write_completions_jsonl
+from smidgen.evaluation.drawing import Drawing
+from smidgen.runs import content_hash, read_json, remove_folder, write_json
 
 FOLDER = "completions"
 
@@ -50,28 +52,49 @@ def contender_of(text: str) -> Contender:
     return Contender(source, name)
 
 
-def completions_of(
-    contender: Contender, prompts: Sequence[str], drawing: Drawing, local: Local, folder: Path
-) -> Completions:
-    """What a contender wrote: read, or drawn and kept in the folder.
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a model wrote for a comparison, and the account: its weights, and what was cut of prompts and texts."""
+
+    completions: Completions
+    facts: Mapping[str, Any]
+
+
+def drawn(contender: Contender, prompts: Sequence[str], drawing: Drawing, local: Local, folder: Path) -> Drawn:
+    """What a model writes, kept in the folder for the next call.
 
     Raises:
-        UsageError: Nothing there, or a model without prompts.
-        InvalidData: A file that holds no completions.
+        UsageError: No prompts, or no such model.
+        InvalidData: A prompt that leaves the model no position to write at.
     """
-    if not contender.is_model:
-        return read_completions(contender.source, model=contender.name or None, prompts=prompts or None)
     if not prompts:
         raise UsageError(
             f"expected --prompts for the model {contender.source!r} to write after, got none. Give a file of prompts, "
             "or completions that it wrote, as .txt or .jsonl."
         )
     name = contender.name or model_name(contender.source)
-    kept = folder / FOLDER / f"output_{name}.jsonl"
-    if kept.exists():
-        return read_completions(kept, model=name)
-    generator = local_generator(contender.source, prompts, drawing, local)
-    rows, _ = generator.run(folder / FOLDER / name)
-    found = Completions(model=name, rows=tuple(rows), meta=dict(generator.meta))
-    write_completions_jsonl(kept, found)
-    return found
+    word = _file_word_of(name)
+    files = (f"output_{word}.jsonl", f"{word}.json", f"parts_{word}")
+    kept, account, parts = (folder / FOLDER / file for file in files)
+    if not (kept.exists() and account.exists()):
+        generator = local_generator(contender.source, prompts, drawing, local)
+        rows, _ = generator.run(parts)
+        found = Completions(model=name, rows=tuple(rows), meta=dict(generator.meta))
+        facts = {"completions": len(rows) * drawing.n, "cut": found.n_cut, "max_new_tokens": drawing.max_new_tokens}
+        write_json(account, {**facts, **generator.facts})
+        write_completions_jsonl(kept, found)
+    if parts.exists():
+        remove_folder(parts)
+    return Drawn(read_completions(kept, model=name), read_json(account))
+
+
+def _file_word_of(name: str) -> str:
+    """A model's name for files: where that is not the name itself, with a hash that keeps two names apart."""
+    word = file_word(name)
+    return word if word == name else f"{word}-{content_hash(name)[:8]}"
+
+
+def drawn_lines(facts: Mapping[str, Any]) -> list[str]:
+    """What there is to say of what a model wrote."""
+    cut = f"{facts['cut']} of {facts['completions']} completions were cut at {facts['max_new_tokens']} tokens"
+    return [*room_lines(facts), cut]

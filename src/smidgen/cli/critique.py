@@ -17,6 +17,8 @@ from smidgen.cli.account import SUMMARY, account_folder, finished_before, refuse
 from smidgen.cli.flags import FLAT, RARE, DryRun, Seed
 from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.teacher import (
+    NOBODY,
+    STORES,
     TeacherFlags,
     asking_progress,
     estimate_data,
@@ -28,14 +30,11 @@ from smidgen.errors import UsageError
 from smidgen.models.chat.base import Sampling
 from smidgen.models.chat.estimate import estimate, growing
 from smidgen.models.chat.spending import Spending
-from smidgen.models.chat.teacher import LOCAL, STORE, open_chat
+from smidgen.models.chat.teacher import LOCAL, open_chat
 from smidgen.runs import json_lines, write_json, write_text
 from smidgen.synthesis.critique import Draw, Failed, Revision, draw_prompts, revise_all
 from smidgen.synthesis.critique_rows import pair_row, sort_out, summarise
 from smidgen.synthesis.task import Task, load_task, task_path
-
-_NOBODY = TeacherFlags()
-_STORES = tuple(f"{STORE}{end}" for end in ("", "-wal", "-shm"))
 
 
 def critique(
@@ -44,7 +43,7 @@ def critique(
     prompts: Annotated[ExistingFile | None, Parameter(metavar="FILE")] = None,
     n: PositiveInt | None = None,
     out: Annotated[Path, Parameter(metavar="FILE")],
-    teacher: Annotated[TeacherFlags, FLAT] = _NOBODY,
+    teacher: Annotated[TeacherFlags, FLAT] = NOBODY,
     frames: Annotated[str, Parameter(metavar="SET"), RARE] = "train",
     max_new_tokens: PositiveInt = 256,
     temperature: Annotated[float, RARE] = 0.0,
@@ -78,7 +77,7 @@ def critique(
         refuse_foreign(out, account)
         return _estimate(work, teacher)
     inputs = [*work.inputs, *([teacher.model] if teacher.teacher == LOCAL and teacher.model else [])]
-    with claimed(account, "critique", arguments, inputs, stores=_STORES):
+    with claimed(account, "critique", arguments, inputs, stores=STORES):
         if (before := finished_before(out, account)) is not None:
             return _outcome(before, out, account, ["done before, nothing to do"], [])
         refuse_foreign(out, account)

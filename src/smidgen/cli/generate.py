@@ -12,23 +12,30 @@ from cyclopts import Group, Parameter
 from cyclopts.types import ExistingFile, PositiveInt
 
 from smidgen.cli.flags import RARE, DryRun, Out, Seed, TemplateName
-from smidgen.cli.generators import PARTS, Generator, Local, endpoint_generator, local_generator
+from smidgen.cli.generators import (
+    PARTS,
+    Generator,
+    Local,
+    counted,
+    drawing_of,
+    endpoint_generator,
+    local_generator,
+    room_lines,
+)
 from smidgen.cli.outcome import Outcome, claimed
-from smidgen.cli.teacher import TeacherFlags
+from smidgen.cli.teacher import NOBODY, STORES, TeacherFlags
 from smidgen.data.prompts import load_prompts
 from smidgen.errors import UsageError
-from smidgen.evaluation.complete import Drawing
 from smidgen.evaluation.completions import Completions
 from smidgen.evaluation.completions_files import model_name, name_for, write_completions_jsonl, write_completions_text
 from smidgen.evaluation.completions_text import check_label
-from smidgen.models.chat.teacher import LOCAL, STORE
+from smidgen.evaluation.drawing import Drawing
+from smidgen.models.chat.teacher import LOCAL
 from smidgen.runs import read_json, remove_folder, write_json
 
 # All but its --teacher and --model stand in --help-all only.
 _FLAT_BUT_RARE = Parameter(name="*", group=Group("With --teacher", sort_key=2))
 SUMMARY = "generation.json"
-_NOBODY = TeacherFlags()
-_STORES = tuple(f"{STORE}{end}" for end in ("", "-wal", "-shm"))
 _BATCH_SIZE = 32
 # Flags that an endpoint has no use for.
 _LOCAL_ONLY = {"template": None, "top_k": 0, "truncate_prompt": False, "batch_size": _BATCH_SIZE, "dtype": "float32"}
@@ -36,7 +43,7 @@ _LOCAL_ONLY = {"template": None, "top_k": 0, "truncate_prompt": False, "batch_si
 
 def generate(
     *,
-    by: Annotated[TeacherFlags, _FLAT_BUT_RARE] = _NOBODY,
+    by: Annotated[TeacherFlags, _FLAT_BUT_RARE] = NOBODY,
     prompts: Annotated[ExistingFile, Parameter(metavar="FILE")],
     prompt_format: Annotated[Literal["lines", "blocks"] | None, Parameter()] = None,
     out: Out,
@@ -75,51 +82,54 @@ def generate(
         name: What the files are named for, in place of the prompt file, such as shakespeare_completions.
         truncate_prompt: Keep only the end of prompts that leave no room for --max-new-tokens; counted.
         batch_size: Completions at once.
-        dtype: Of the weights: float32, bfloat16 or float16. A GPU is used where there is one.
+        dtype: Of the weights: float32, bfloat16 or float16. SMIDGEN_DEVICE=cuda takes a GPU.
     """
     arguments = dict(locals())
-    drawing = _drawing(arguments)
-    check_label(label)
+    drawing = drawing_of(arguments, [_unescaped(text) for text in stop])
     _check_flags(arguments)
     asked = load_prompts(prompts, form=prompt_format)
     model = model_name(by.model or "")
     stem = out / f"output_{name_for(name or prompts, label)}_{model}"
-    inputs = [prompts] if _is_endpoint(by) else [prompts, by.model or ""]
-    with claimed(out, "generate", arguments, inputs, scratch=(PARTS,), stores=_STORES):
+    with claimed(out, "generate", arguments, _inputs(prompts, by), scratch=(PARTS,), stores=STORES):
         if (out / SUMMARY).exists() and all(path.exists() for path in _files(stem)):
             return _outcome(read_json(out / SUMMARY), stem, ["done before, nothing to do"])
         generator = _generator(arguments, asked, drawing)
-        counts = {"model": model, "prompts": len(asked), "completions": len(asked) * drawing.n}
-        counts["repeated_prompts"] = len(asked) - len(set(asked))
+        counts = {"model": model, **_counts(asked, drawing)}
         if dry_run:
-            summary = {**counts, **generator.facts}
-            return Outcome(summary, "\n".join([*_about(summary), *generator.plan, "dry run: nothing written"]))
+            return _plan({**counts, **generator.facts}, generator.plan)
         rows, spent = generator.run(out)
         found = Completions(model=model, rows=tuple(rows), label=label, meta=dict(generator.meta))
-        summary = {**counts, "cut": sum(sum(row.cut) for row in rows), "settings": found.meta, **generator.facts}
-        _write(found, summary, stem)
+        summary = _write(found, {**counts, "settings": found.meta, **generator.facts}, stem)
     return _outcome(summary, stem, spent)
+
+
+def _inputs(prompts: Path, by: TeacherFlags) -> list[str | Path]:
+    return [prompts] if _is_endpoint(by) else [prompts, by.model or ""]
+
+
+def _counts(prompts: Sequence[str], drawing: Drawing) -> dict[str, int]:
+    n = len(prompts)
+    return {"prompts": n, "completions": n * drawing.n, "repeated_prompts": n - len(set(prompts))}
 
 
 def _files(stem: Path) -> list[Path]:
     return [stem.with_name(stem.name + suffix) for suffix in (".txt", ".jsonl")]
 
 
-def _write(found: Completions, summary: Mapping[str, Any], stem: Path) -> None:
+def _plan(summary: Mapping[str, Any], plan: Sequence[str]) -> Outcome:
+    return Outcome(summary, "\n".join([*_about(summary), *plan, "dry run: nothing written"]))
+
+
+def _write(found: Completions, known: Mapping[str, Any], stem: Path) -> dict[str, Any]:
+    """Both files and the account, which is returned; parts have had their use."""
+    summary = {**known, "cut": found.n_cut}
     text, jsonl = _files(stem)
     write_completions_text(text, found)
     write_completions_jsonl(jsonl, found)
     write_json(stem.parent / SUMMARY, summary)
     if (parts := stem.parent / PARTS).exists():
         remove_folder(parts)
-
-
-def _drawing(given: Mapping[str, Any]) -> Drawing:
-    return Drawing(
-        n=given["completions"] or (1 if given["temperature"] == 0 else 3),
-        stop=tuple(_unescaped(text) for text in given["stop"]),
-        **{name: given[name] for name in ("seed", "temperature", "top_p", "top_k", "max_new_tokens")},
-    )
+    return summary
 
 
 def _unescaped(text: str) -> str:
@@ -139,6 +149,7 @@ def _is_endpoint(by: TeacherFlags) -> bool:
 def _check_flags(given: Mapping[str, Any]) -> None:
     """UsageError where no model is named, or a flag has no use with it."""
     by: TeacherFlags = given["by"]
+    check_label(given["label"])
     if not by.model:
         raise UsageError(
             "expected --model, got none; give a folder in Hugging Face format or a hub name, or with --teacher URL a "
@@ -169,20 +180,12 @@ def _about(summary: Mapping[str, Any]) -> list[str]:
     n_prompts = summary["prompts"]
     n = summary["completions"] // n_prompts
     lines = [
-        f"{_counted(n, 'completion')}{' of each' * (n_prompts > 1)} of {_counted(n_prompts, 'prompt')} by "
+        f"{counted(n, 'completion')}{' of each' * (n_prompts > 1)} of {counted(n_prompts, 'prompt')} by "
         f"{summary['model']}"
     ]
     if repeated := summary["repeated_prompts"]:
-        lines.append(f"{_counted(repeated, 'prompt')} came before and got the same completions again")
-    if truncated := summary.get("truncated_prompts"):
-        lines.append(f"{_counted(len(truncated), 'prompt')} lost the beginning, which left no room to write")
-    if tight := summary.get("short_of_room"):
-        lines.append(f"{_counted(tight, 'prompt')} left room for fewer tokens than were asked for")
-    return lines
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"
+        lines.append(f"{counted(repeated, 'prompt')} came before and got the same completions again")
+    return [*lines, *room_lines(summary)]
 
 
 def _outcome(summary: Mapping[str, Any], stem: Path, further: Sequence[str]) -> Outcome:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from smidgen.cli.progress import counted_progress
 from smidgen.cli.teacher import TeacherFlags, asking_progress, estimate_data, estimate_lines, spending_lines
 from smidgen.errors import SmidgenError
-from smidgen.evaluation.complete import Drawing, as_read, completed
 from smidgen.evaluation.completions import Completed
+from smidgen.evaluation.drawing import Drawing
 from smidgen.pairs import Scalar
 from smidgen.runs import read_json, write_json
 
@@ -56,19 +56,46 @@ class Local:
     dtype: str
 
 
+def drawing_of(given: Mapping[str, Any], stop: Sequence[str] = ()) -> Drawing:
+    """How a command's flags say that completions are drawn: 3 of each prompt unless told otherwise, 1 of the greedy."""
+    return Drawing(
+        n=given["completions"] or (1 if given["temperature"] == 0 else 3),
+        stop=tuple(stop),
+        **{name: given[name] for name in ("seed", "temperature", "top_p", "top_k", "max_new_tokens")},
+    )
+
+
+def counted(n: int, noun: str) -> str:
+    """A count in words.
+
+    >>> counted(1, "prompt"), counted(2, "prompt")
+    ('1 prompt', '2 prompts')
+    """
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def room_lines(facts: Mapping[str, Any]) -> list[str]:
+    """What a generator's facts say of prompts that left too little room."""
+    lines = []
+    if truncated := facts.get("truncated_prompts"):
+        lines.append(f"{counted(len(truncated), 'prompt')} lost the beginning, which left no room to write")
+    if tight := facts.get("short_of_room"):
+        lines.append(f"{counted(tight, 'prompt')} left room for fewer tokens than were asked for")
+    return lines
+
+
 def local_generator(model: str, prompts: Sequence[str], drawing: Drawing, local: Local) -> Generator:
     """By a model of this process; every batch that is done is kept, so that a killed run goes on.
 
     Raises:
         InvalidData: A prompt that leaves the model no position to write at, unless prompts may be truncated.
     """
-    import torch
-
     from smidgen.data.templates import load_template
     from smidgen.data.tokens import encode_prompts
+    from smidgen.evaluation.complete import as_read, completed
     from smidgen.models.load import load_language_model
 
-    lm = load_language_model(model, dtype=local.dtype, device="cuda" if torch.cuda.is_available() else "cpu")
+    lm = load_language_model(model, dtype=local.dtype)
     template = load_template(local.template, lm.tokenizer)
     asked = as_read(lm, template, prompts, drawing, truncate=local.truncate_prompt)
     lengths = [len(ids) for ids in encode_prompts(asked, template, lm.tokenizer)]

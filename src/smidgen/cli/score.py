@@ -24,7 +24,7 @@ from smidgen.cli.scorers import (
     reward_scorer,
     rule_scorer,
 )
-from smidgen.cli.teacher import TeacherFlags
+from smidgen.cli.teacher import NOBODY, TeacherFlags, store_files
 from smidgen.data.checks import Quarantined
 from smidgen.data.prepare import Prepared, pair_row, prepare_pairs, write_quarantine
 from smidgen.errors import UsageError
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from smidgen.pairs import PreferencePair
     from smidgen.synthesis.scoring import PairScores
 
-_NO_JUDGE = TeacherFlags()
-_STORES = [f"{name}{end}" for name in (STORE, IMPLICIT_STORE) for end in ("", "-wal", "-shm")]
 # Flags that only some ways to score take.
 _JUDGING = ("task", "rubric", "injection_probe", "keep_replies", "max_new_tokens", "most_new_tokens", "one_turn")
 _WAYS = {
@@ -59,7 +57,7 @@ def score(
     reference: Annotated[str | None, Parameter(metavar="MODEL")] = None,
     rule: Annotated[str | None, Parameter(metavar="NAME")] = None,
     judge: Annotated[str | None, Parameter(metavar="URL|local")] = None,
-    asked: Annotated[TeacherFlags, FLAT] = _NO_JUDGE,
+    asked: Annotated[TeacherFlags, FLAT] = NOBODY,
     task: Annotated[str | None, Parameter(metavar="NAME")] = None,
     rubric: Annotated[str | None, RARE, Parameter(metavar="NAME")] = None,
     injection_probe: Annotated[NonNegativeInt | None, Parameter(metavar="N")] = None,
@@ -110,7 +108,7 @@ def score(
     if dry_run:
         refuse_foreign(out, account)
         return _plan(scorer, prepared)
-    with claimed(account, "score", arguments, [*pairs, *scorer.inputs], stores=_STORES):
+    with claimed(account, "score", arguments, [*pairs, *scorer.inputs], stores=store_files(STORE, IMPLICIT_STORE)):
         return _run(scorer, prepared, out, account, keep_replies=keep_replies, whole=not leave_out_missing)
 
 

@@ -19,7 +19,7 @@ from smidgen.errors import UsageError
 from smidgen.models.chat.budget import Prices, parse_budget
 from smidgen.models.chat.estimate import Estimate
 from smidgen.models.chat.spending import Spending
-from smidgen.models.chat.teacher import LOCAL, Teacher
+from smidgen.models.chat.teacher import LOCAL, STORE, Teacher
 
 # Named, so that they stand on the first page where a command puts the others elsewhere.
 _MAIN = Group.create_default_parameters()
@@ -123,6 +123,21 @@ class TeacherFlags:
             replies=self.replies,
             template=self.teacher_template,
         )
+
+
+NOBODY = TeacherFlags()
+
+
+def store_files(*names: str) -> tuple[str, ...]:
+    """Stores by name, each with what SQLite keeps beside it.
+
+    >>> store_files("replies.sqlite")
+    ('replies.sqlite', 'replies.sqlite-wal', 'replies.sqlite-shm')
+    """
+    return tuple(f"{name}{end}" for name in names for end in ("", "-wal", "-shm"))
+
+
+STORES = store_files(STORE)
 
 
 @contextmanager

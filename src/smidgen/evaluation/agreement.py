@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import evalica
@@ -37,9 +37,6 @@ class Agreement:
     n_clusters: int
     n_raters: int
     observed: float
-
-    def as_dict(self) -> dict[str, float | None]:
-        return asdict(self)
 
 
 def krippendorff(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from smidgen.evaluation.complete import Drawing, until
 from smidgen.evaluation.completions import Completed
+from smidgen.evaluation.drawing import Drawing, until
 from smidgen.models.chat.asking import ask_each
 from smidgen.models.chat.base import Chat, Reply, Sampling
 from smidgen.models.chat.estimate import Call

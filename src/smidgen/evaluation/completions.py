@@ -51,6 +51,11 @@ class Completions:
             )
 
     @property
+    def n_cut(self) -> int:
+        """Completions that ended only because they were as long as allowed."""
+        return sum(sum(row.cut) for row in self.rows)
+
+    @property
     def n_letters(self) -> int:
         """Completions a prompt."""
         return len(self.rows[0].texts)

@@ -36,7 +36,7 @@ def name_for(prompts: Path | str, label: str) -> str:
     ('shakespeare_completions', 'five_summaries')
     """
     name = Path(prompts).name.removesuffix(".gz")
-    words = _file_word(name.rpartition(".")[0] or name).removeprefix("input_")
+    words = file_word(name.rpartition(".")[0] or name).removeprefix("input_")
     if words.endswith(f"_{plural(label)}"):
         return words
     topic, _, kind = words.rpartition("_")
@@ -53,10 +53,11 @@ def model_name(name_or_path: str | Path) -> str:
     if path.is_dir():
         path = path.resolve()
     name = path.parent.name if path.name == "model" and path.parent.name else path.name
-    return _file_word(name) or "model"
+    return file_word(name) or "model"
 
 
-def _file_word(text: str) -> str:
+def file_word(text: str) -> str:
+    """A text as a word of a file's name: whatever else stands in it becomes a hyphen."""
     return re.sub(r"[^\w.+-]+", "-", text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from smidgen.evaluation.length_control import EQUAL_LENGTHS
 from smidgen.evaluation.sidebyside import Comparison, Part, Result
 from smidgen.evaluation.statistics import Interval
 from smidgen.evaluation.winrate import Tally
@@ -47,7 +48,18 @@ def _of_result(result: Result) -> list[str]:
         opening = f"By {result.judge}, {front} is preferred to {behind}: {numbers}; p = {result.p:.3g}."
     else:
         opening = f"By {result.judge}, {a} and {b} cannot be told apart: {front} has {numbers}; p = {result.p:.3g}."
+        opening += _where_they_part(result)
     return [opening, *_at_equal_length(result, front), *_for_whom(result, front, behind), *_doubts(result)]
+
+
+def _where_they_part(result: Result) -> str:
+    """What is to be known where the sign-flip test sees a difference, and the interval, which decides, does not."""
+    if result.p is None or result.p >= 0.05:
+        return ""
+    return (
+        f" The sign-flip test alone, which knows these {result.n_prompts} prompts only, would tell them apart; the "
+        "interval, which decides here, allows for prompts unlike these, and holds a half."
+    )
 
 
 def _turned(result: Result, rate: Interval) -> tuple[str, str, Interval, Tally]:
@@ -58,7 +70,7 @@ def _turned(result: Result, rate: Interval) -> tuple[str, str, Interval, Tally]:
 
 def _at_equal_length(result: Result, front: str) -> list[str]:
     found = result.at_equal_length
-    if found is None or (found.win_rate is not None and found.interval is None and "raw win rate" in found.note):
+    if found is None or (found.win_rate is not None and found.interval is None and found.note == EQUAL_LENGTHS):
         return []
     if found.win_rate is None:
         return [f"At equal length it cannot be said: {found.note}."]
@@ -116,7 +128,8 @@ def _doubts(result: Result) -> list[str]:
             f"Asked in both orders, the judge changed its mind on {percent(result.orders.flips)} of matches{bias}."
         )
     if result.missing:
-        said.append(f"{sum(result.missing.values())} matches have no verdict{_missing(result)}.")
+        n = sum(result.missing.values())
+        said.append(f"{n} {'match has' if n == 1 else 'matches have'} no verdict{_missing(result)}.")
     return said
 
 
@@ -140,7 +153,7 @@ def _accord(found: Comparison) -> str:
         if accord.agreement and (len(found.judges) <= 2 or len(accord.who) > 2 or "human" in accord.who):
             one = accord.agreement
             ends = "" if one.low is None else f" [{one.low:.2f}, {one.high:.2f}]"
-            said.append(f"{', '.join(accord.who)} agree with Krippendorff's α {one.alpha:.2f}{ends}")
+            said.append(f"Krippendorff's α of {', '.join(accord.who)} is {one.alpha:.2f}{ends}")
     return f"{'; '.join(said)}; 1 is complete agreement, 0 is chance." if said else ""
 
 

@@ -117,7 +117,7 @@ def compare(
     """
     names = list(dict.fromkeys([*models, *sorted({name for v in verdicts for name in (v.model_a, v.model_b)})]))
     place = {name: i for i, name in enumerate(names)}
-    turned = _latest(turn(v) if place[v.model_a] > place[v.model_b] else v for v in verdicts)
+    turned = [turn(v) if place[v.model_a] > place[v.model_b] else v for v in latest(verdicts)]
     texts = {m.key: m for m in matches}
     judges = list(dict.fromkeys(v.judge for v in turned))
     pairs = [p for p in combinations(names, 2) if any((v.model_a, v.model_b) == p for v in turned)]
@@ -157,8 +157,10 @@ def turn(verdict: Verdict) -> Verdict:
     )
 
 
-def _latest(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    return list({(v.judge, v.rater, v.key): v for v in verdicts}.values())
+def latest(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """What counts: of several verdicts by one judge and rater on a match, whichever model they name first, the last."""
+    last = {(v.judge, v.rater, v.number, v.letter, frozenset((v.model_a, v.model_b))): v for v in verdicts}
+    return list(last.values())
 
 
 def _result(judge: str, pair: tuple[str, str], verdicts: Sequence[Verdict], texts: Mapping[Key, Match]) -> Result:

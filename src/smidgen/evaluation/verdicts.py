@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -96,4 +97,8 @@ def _problem(row: dict[str, Any] | BadRow) -> str:
     for name, kinds in _KINDS.items():
         if name in row and type(row[name]) not in kinds:
             return f"{name} = {row[name]!r}"
+    if not re.fullmatch("[A-Z]+", row["letter"]):
+        return f"letter = {row['letter']!r}, which is none of A, B, C and so on"
+    if row["model_a"] == row["model_b"]:
+        return f"{row['model_a']!r} against itself"
     return "" if row["outcome"] in (WIN, TIE, LOSS, None) else f"outcome = {row['outcome']!r}"

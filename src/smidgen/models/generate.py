@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smidgen.errors import InvalidData, UsageError
+from smidgen.errors import InvalidData
 from smidgen.models.load import LanguageModel
+from smidgen.models.sampling import check_sampling
 from smidgen.pairs import random_key
 
 # From the logits of each row's next token and the number of tokens written so far to the next tokens.
@@ -138,18 +139,6 @@ def drawn(logits: Float[Tensor, "rows vocabulary"], luck: Float[Tensor, " rows"]
     # In float64: over fifty thousand tokens, sums in float32 would move some draws.
     reached = logits.double().softmax(-1).cumsum(-1)
     return torch.searchsorted(reached, luck[:, None] * reached[:, -1:], right=True).squeeze(-1)
-
-
-def check_sampling(n_answers: int, temperature: float, top_p: float, top_k: int) -> None:
-    """UsageError for a setting of `sample` that is out of its range."""
-    if not 0 < temperature < math.inf:
-        raise UsageError(f"expected a temperature above 0, got {temperature}; greedy decoding is `generate`.")
-    if not 0 < top_p <= 1:
-        raise UsageError(f"expected top_p above 0 and at most 1, got {top_p}; 1 keeps every token.")
-    if top_k < 0:
-        raise UsageError(f"expected top_k of at least 0, got {top_k}; 0 keeps every token.")
-    if n_answers < 1:
-        raise UsageError(f"expected n_answers of at least 1, got {n_answers}; 1 writes one answer to each prompt.")
 
 
 def _batches(

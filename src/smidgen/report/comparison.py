@@ -87,7 +87,7 @@ def render(found: Comparison, said: Sequence[str], matches: Sequence[Match], ver
 
 
 def _status(found: Comparison) -> tuple[str, str]:
-    """A class and a few words: what all judges of the first pair say together."""
+    """A class and a few words: what all judges say of all pairs together."""
     leaders = {leader(r) for r in found.results}
     named = leaders - {None}
     if not found.results or not named:

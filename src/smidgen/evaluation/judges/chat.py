@@ -141,7 +141,9 @@ def _settled(result: _Said | NoReply | None) -> _Said:
 def _verdict(m: Match, a_first: _Said, b_first: _Said) -> Verdict:
     """What both orders come to."""
     orders = " ".join(said.choice or said.problem for said in (a_first, b_first))
-    why = "\n\n".join(f"[{name} first] {said.reply}" for name, said in (("a", a_first), ("b", b_first)) if said.reply)
+    # By the models' own names and sorted: whoever turns the verdict round leaves its words as they are.
+    replies = sorted(((m.model_a, a_first.reply), (m.model_b, b_first.reply)))
+    why = "\n\n".join(f"[{name} first] {reply}" for name, reply in replies if reply)
     # Not the first one found: which order failed must not depend on who is called a.
     problems = sorted({said.problem for said in (a_first, b_first) if said.choice is None})
     if problems:

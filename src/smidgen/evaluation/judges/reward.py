@@ -8,7 +8,6 @@ from smidgen.data.templates import load_template
 from smidgen.evaluation.judges.base import Judge, check_tie_within, judge, no_verdict, verdict_on
 from smidgen.evaluation.matches import Match
 from smidgen.evaluation.verdicts import Verdict
-from smidgen.models.reward_model import load_reward_model
 from smidgen.pairs import Message
 
 
@@ -22,6 +21,9 @@ def reward(*, model: str, template: str = "plain", tie_within: float = 0.0, batc
         tie_within: How far apart two rewards may be and still tie.
         batch_tokens: Tokens of a batch, padding counted.
     """
+    # Here, not above: every other judge does without torch.
+    from smidgen.models.reward_model import load_reward_model
+
     check_tie_within(tie_within)
     rm = load_reward_model(model)
     shape = load_template(template, rm.lm.tokenizer)
