@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from smidgen.errors import UsageError
-from smidgen.evaluation.human import HumanVotes, rater_name, read_human_verdicts
+from smidgen.evaluation.human import HumanVotes, read_human_verdicts
+from smidgen.evaluation.raters import rater_name
 from smidgen.web.pages import Pages
 from smidgen.web.result import result_of
 
