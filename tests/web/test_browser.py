@@ -242,6 +242,27 @@ def test_a_browser_with_a_wrong_address_or_a_second_one_gets_nothing(browser, co
         stranger.close()
 
 
+def test_the_browser_is_opened_by_a_file_that_only_this_user_can_read(browser, comparison, tmp_path):
+    told = tmp_path / "told"
+    (tmp_path / "open").write_text(f'#!/bin/sh\nprintf %s "$*" > {told}.part\nmv {told}.part {told}\n')
+    (tmp_path / "open").chmod(0o700)
+    with served(comparison, browser=f"{tmp_path / 'open'} %s") as server:
+        while not told.exists():
+            time.sleep(0.05)
+        url, token = told.read_text(), server.address.partition("token=")[2]
+        assert url.startswith("file://") and token not in url
+        leading = Path(urlsplit(url).path)
+        assert leading.stat().st_mode & 0o777 == 0o600 and token in leading.read_text()
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_url(f"{server.base}compare")
+        assert page.locator("#name").is_visible()
+        context.close()
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(10) == 0 and not leading.exists()
+
+
 def test_another_page_on_this_machine_cannot_vote(browser, comparison, tmp_path):
     """A page of another port is of the same site: the cookie goes along, and must not be enough."""
     other = build_comparison(tmp_path / "other")

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.web.conftest import HOSTILE, MODELS, build_comparison, some
 
-from smidgen.evaluation.human import HumanVotes, read_human_verdicts
+from smidgen.evaluation.human import VOTES, HumanVotes, read_human_verdicts
 from smidgen.evaluation.verdicts import Verdict
 from smidgen.web.app import make_app
 from smidgen.web.holding import Holding, open_holding
@@ -152,6 +152,17 @@ def test_blind_pages_never_hold_a_models_name_until_the_rater_has_finished(compa
     assert "alpha" in shown and "beta" in shown
     visitor.post("/compare/finish")
     assert all(name in visitor.get("/compare/result").text for name in MODELS)
+
+
+def test_what_goes_wrong_on_a_blind_page_is_told_in_the_terminal_alone(comparison):
+    said = []
+    visitor = TestClient(make_app(open_holding(comparison), say=said.append), base_url="http://127.0.0.1:1")
+    visitor.post("/compare/rater", data={"name": "Ada"})
+    (comparison / VOTES).write_bytes(b"not a database, and long enough to be looked at" * 9)
+    answer = visitor.get("/compare")
+    assert answer.status_code == 500 and "in the terminal" in check_inert(answer.text).text
+    assert not any(name in f"{answer.text} {answer.headers}" for name in (*MODELS, comparison.name))
+    assert len(said) == 1 and str(comparison) in said[0]
 
 
 def test_another_rater_is_still_blind_when_one_has_finished(comparison):

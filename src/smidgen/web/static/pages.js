@@ -30,6 +30,13 @@ document.addEventListener("click", (event) => {
   document.getElementById(`point-${spot.dataset.point}`).click();
 });
 
+// Fields left empty say nothing, and a feature has two: of many features, an address would be too long for a server.
+document.addEventListener("htmx:configRequest", (event) => {
+  const { parameters, verb } = event.detail;
+  if (verb !== "get") return;
+  for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
+});
+
 document.addEventListener("htmx:beforeRequest", (event) => {
   returnTo = event.detail.elt.dataset.return || null;
 });
