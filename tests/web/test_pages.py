@@ -9,12 +9,16 @@ import pytest
 from starlette.testclient import TestClient
 from tests.web.conftest import HOSTILE, MODELS, build_comparison, some
 
-from smidgen.evaluation.human import VOTES, HumanVotes, read_human_verdicts
+from smidgen.evaluation.conclusion import conclusion
+from smidgen.evaluation.human import MATCHES, VOTES, HumanVotes, read_human_verdicts
+from smidgen.evaluation.matches import Match, read_matches
+from smidgen.evaluation.sidebyside import compare
 from smidgen.evaluation.verdicts import Verdict
+from smidgen.evaluation.winrate import Tally
 from smidgen.web.app import make_app
 from smidgen.web.holding import Holding, open_holding
 from smidgen.web.pages import STATIC
-from smidgen.web.result import result_of
+from smidgen.web.result import outcome_of
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 OWN_SCRIPTS = ["/static/htmx.min.js", "/static/pages.js"]
@@ -204,33 +208,55 @@ def test_a_hostile_name_is_a_name(comparison):
     assert name in check_inert(visitor.post("/compare/rater", data={"name": name}).text).text
 
 
-def verdict(rater: str, number: int, outcome: float, letter: str = "A") -> Verdict:
-    return Verdict(judge="human", rater=rater, number=number, letter=letter, model_a="x", model_b="y", outcome=outcome)
+def verdict(rater: str, number: int, outcome: float, a: str = "x", b: str = "y") -> Verdict:
+    return Verdict(judge="human", rater=rater, number=number, letter="A", model_a=a, model_b=b, outcome=outcome)
 
 
 def test_the_result_is_what_counting_by_hand_gives():
-    result = result_of(
+    outcome = outcome_of(
         [verdict("ada", n, 1.0) for n in (1, 2, 3)] + [verdict("ada", 4, 0.0), verdict("bob", 1, 1.0),
                                                        verdict("bob", 2, 0.5), verdict("bob", 4, 0.0)]
     )  # fmt: skip
-    (contest,) = result.contests
-    assert (contest.everybody.tally.wins, contest.everybody.tally.ties, contest.everybody.tally.losses) == (4, 1, 2)
+    (contest,) = outcome.contests
+    assert contest.everybody.tally == Tally(wins=4, losses=2, ties=1)
     assert contest.everybody.n_prompts == 4 and some(contest.everybody.rate).mean == 4.5 / 7
-    assert [(line.rater, line.tally.n) for line in contest.raters] == [("ada", 4), ("bob", 3)]
-    assert contest.sentence.startswith("Neither is shown to be preferred")
-    assert some(result.agreement).n_items == 3 and some(result.agreement).observed == pytest.approx(2 / 3)
+    assert [(rater, line.tally.n) for rater, line in contest.raters] == [("ada", 4), ("bob", 3)]
+    assert "x and y cannot be told apart" in outcome.words[0]
+    assert some(outcome.agreement).n_items == 3 and some(outcome.agreement).observed == pytest.approx(2 / 3)
+    assert outcome.n_raters == 2
 
 
-@pytest.mark.parametrize(("outcome", "said"), [(1.0, "x is preferred to y"), (0.0, "y is preferred to x")])
-def test_a_preference_is_claimed_only_beyond_its_interval(outcome, said):
-    many = result_of([verdict("ada", n, outcome) for n in range(30)])
-    assert many.contests[0].sentence.startswith(said) and many.agreement is None
-    few = result_of([verdict("ada", n, outcome) for n in range(2)])
-    assert few.contests[0].sentence.startswith("Neither")
+def test_every_two_of_three_models_have_their_lines_in_the_order_of_the_matches():
+    pairs = [("z", "x"), ("z", "y"), ("x", "y")]
+    played = [Match(number=1, letter="A", prompt="p", model_a=a, model_b=b, a="1", b="2") for a, b in pairs]
+    said = [verdict("ada", 1, 1.0, a=a, b=b) for a, b in pairs] + [verdict("bob", 1, 0.0, a="x", b="y")]
+    found = outcome_of(said, played).contests
+    assert [(c.everybody.model_a, c.everybody.model_b, c.everybody.tally.wins, len(c.raters)) for c in found] == [
+        ("z", "x", 1, 1), ("z", "y", 1, 1), ("x", "y", 1, 2)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("won", "said"), [(1.0, "x is preferred to y"), (0.0, "y is preferred to x")])
+def test_a_preference_is_claimed_only_beyond_its_interval(won, said):
+    many = outcome_of([verdict("ada", n, won) for n in range(30)])
+    assert said in many.words[0] and many.agreement is None
+    few = outcome_of([verdict("ada", n, won) for n in range(2)])
+    assert "cannot be told apart" in few.words[0]
+
+
+def test_the_page_says_what_the_command_says(comparison):
+    visitor = client(comparison)
+    visitor.post("/compare/rater", data={"name": "Ada"})
+    for side in ("left", "right", "tie"):
+        judge(visitor, comparison, "Ada", side)
+    visitor.post("/compare/finish")
+    shown = check_inert(visitor.get("/compare/result").text).text
+    matches = read_matches(comparison / MATCHES)
+    told = conclusion(compare(read_human_verdicts(comparison), matches, models=MODELS))
+    assert told and all(paragraph in shown for paragraph in told)
 
 
 def test_nobody_has_judged():
-    assert result_of([]).contests == () and result_of([]).agreement is None
+    assert outcome_of([]).contests == outcome_of([]).words == () and outcome_of([]).agreement is None
 
 
 def test_every_page_can_be_read_by_a_screen_reader(holding, comparison, tmp_path):

@@ -11,7 +11,7 @@ from smidgen.errors import UsageError
 from smidgen.evaluation.human import HumanVotes, read_human_verdicts
 from smidgen.evaluation.raters import rater_name
 from smidgen.web.pages import Pages
-from smidgen.web.result import result_of
+from smidgen.web.result import outcome_of
 
 PATH = "/compare"
 COOKIE = "smidgen-rater"
@@ -79,7 +79,7 @@ def compare_routes(pages: Pages, votes: HumanVotes) -> APIRouter:
         rater = _rater(request)
         if rater is None or not votes.progress(rater).finished:
             return _back()
-        found = result_of(read_human_verdicts(votes.folder))
+        found = outcome_of(read_human_verdicts(votes.folder), votes.matches)
         return pages.show("result", room=PATH, rater=rater, result=found, progress=votes.progress(rater))
 
     return router

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import tempfile
 import webbrowser
@@ -54,7 +55,9 @@ def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[s
             proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
-        # An interrupt is how it is meant to end; the server has finished its requests by then.
+        # An interrupt is how it is meant to end, and a request to terminate ends it alike; the server has finished its
+        # requests by then.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as until_the_end:
             # The socket listens already: a browser that is quicker than the server waits.
             if browser:
