@@ -141,6 +141,24 @@ def test_undo_and_skip(browser, comparison):
         assert judged(page) == "6 of 6 judged"
 
 
+def test_keys_work_with_caps_lock_and_single_ones_can_be_put_out(browser, comparison):
+    with served(comparison) as server, visit(browser, server) as page:
+        begin(page, "Ada")
+        first = texts(page)
+        press(page, "S")
+        assert texts(page) != first
+        press(page, "U")
+        assert texts(page) == first
+        page.uncheck("#single-keys")
+        page.reload()
+        page.evaluate("document.activeElement.blur()")
+        for key in ("1", "s", "S", "3"):
+            page.keyboard.press(key)
+        assert not page.is_checked("#single-keys") and texts(page) == first
+        press(page, "Space")
+        assert judged(page) == "1 of 6 judged"
+
+
 def test_votes_are_there_after_a_restart_and_after_a_kill(browser, comparison):
     for n, end in enumerate((signal.SIGINT, signal.SIGKILL, signal.SIGTERM)):
         with served(comparison) as server, visit(browser, server) as page:
@@ -358,6 +376,9 @@ def test_pages_fit_the_screen_and_can_be_read_light_and_dark(browser, comparison
         assert some(page.locator(".bar").bounding_box())["y"] < viewport["height"]
         page.click(".aside summary")
         page.click("text=Finish and see the result")
+        page.wait_for_selector("h1:has-text('judging?')")
+        _check_look(page, scheme)
+        page.click("text=Finish for good")
         page.wait_for_selector("h1:has-text('The result')")
         _check_look(page, scheme)
 

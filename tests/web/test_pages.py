@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from smidgen.evaluation.matches import Match, read_matches
 from smidgen.evaluation.sidebyside import compare
 from smidgen.evaluation.verdicts import Verdict
 from smidgen.evaluation.winrate import Tally
+from smidgen.runs import write_text
 from smidgen.web.app import make_app
 from smidgen.web.holding import Holding, open_holding
 from smidgen.web.pages import STATIC
@@ -135,6 +137,10 @@ def test_a_point_that_is_none_is_an_error_in_words(holding):
     assert answer.status_code == 400 and "Go back to the curve" in check_inert(answer.text).text
 
 
+def finish(visitor: TestClient, rater: str) -> None:
+    visitor.post("/compare/finish", data={"rater": rater, "sure": "yes"})
+
+
 def judge(visitor: TestClient, folder: Path, rater: str, side: str) -> None:
     place = some(HumanVotes(folder).next(rater)).place
     visitor.post("/compare/vote", data={"rater": rater, "place": str(place), "side": side})
@@ -154,7 +160,7 @@ def test_blind_pages_never_hold_a_models_name_until_the_rater_has_finished(compa
         check_inert(answer.text)
     shown = answers[3].text
     assert "alpha" in shown and "beta" in shown
-    visitor.post("/compare/finish")
+    finish(visitor, "Ada")
     assert all(name in visitor.get("/compare/result").text for name in MODELS)
 
 
@@ -172,11 +178,42 @@ def test_what_goes_wrong_on_a_blind_page_is_told_in_the_terminal_alone(compariso
 def test_another_rater_is_still_blind_when_one_has_finished(comparison):
     visitor = client(comparison)
     visitor.post("/compare/rater", data={"name": "Ada"})
-    visitor.post("/compare/finish")
+    finish(visitor, "Ada")
     visitor.post("/compare/leave")
     visitor.post("/compare/rater", data={"name": "Grace"})
     answer = visitor.get("/compare/result")
     assert answer.url.path == "/compare" and not any(name in answer.text for name in MODELS)
+
+
+def test_finishing_early_is_asked_once_more_and_ends_the_judging_of_nobody_else(comparison):
+    visitor = client(comparison)
+    visitor.post("/compare/rater", data={"name": "Ada"})
+    judge(visitor, comparison, "Ada", "left")
+    asked = check_inert(visitor.post("/compare/finish", data={"rater": "Ada"}).text)
+    assert "1 of 6 matches are judged" in asked.text and {"name": "sure", "value": "yes", "type": "hidden"} in [
+        *asked.of("input")]  # fmt: skip
+    visitor.post("/compare/finish", data={"rater": "Grace", "sure": "yes"})
+    visitor.post("/compare/finish", data={"sure": "yes"})
+    assert not any(HumanVotes(comparison).progress(name).finished for name in ("Ada", "Grace"))
+    finish(visitor, "Ada")
+    assert HumanVotes(comparison).progress("Ada").finished
+
+
+def test_who_has_judged_all_finishes_at_once(comparison):
+    visitor = client(comparison)
+    visitor.post("/compare/rater", data={"name": "Ada"})
+    for _ in range(6):
+        judge(visitor, comparison, "Ada", "tie")
+    assert visitor.post("/compare/finish", data={"rater": "Ada"}).url.path == "/compare/result"
+
+
+def test_features_of_any_name_give_ids_without_spaces(tmp_path):
+    rows = [{"prompt": f"p{i}", "chosen": "y", "rejected": "n", "my  feature\t<é>": i, "my": -i} for i in range(9)]
+    write_text(tmp_path / "pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    page = check_inert(client(tmp_path / "pairs.jsonl").get("/pairs?show=my++feature%09%3C%C3%A9%3E&show=my").text)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len([one for one in ids if one.startswith("sort-")]) == 3
+    assert not [one for one in ids if any(sign.isspace() for sign in one)]
 
 
 def test_a_window_left_open_under_another_name_casts_nothing(comparison):
@@ -248,7 +285,7 @@ def test_the_page_says_what_the_command_says(comparison):
     visitor.post("/compare/rater", data={"name": "Ada"})
     for side in ("left", "right", "tie"):
         judge(visitor, comparison, "Ada", side)
-    visitor.post("/compare/finish")
+    finish(visitor, "Ada")
     shown = check_inert(visitor.get("/compare/result").text).text
     matches = read_matches(comparison / MATCHES)
     told = conclusion(compare(read_human_verdicts(comparison), matches, models=MODELS))
@@ -265,7 +302,7 @@ def test_every_page_can_be_read_by_a_screen_reader(holding, comparison, tmp_path
     key = some(holding.curve).points[0].key
     texts = [visitor.get(path).text for path in ("/pairs?pair=first", "/frontier", f"/frontier?point={key}", "/x")]
     texts += [client(comparison).get("/compare").text, judging.get("/compare").text]
-    judging.post("/compare/finish")
+    finish(judging, "Ada")
     texts.append(judging.get("/compare/result").text)
     for text in texts:
         page = Page(text)
