@@ -17,16 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen.errors import InvalidData, UsageError
-from smidgen.evaluation.human import (
-    MATCHES,
-    VOTES,
-    HumanVotes,
-    a_is_left,
-    rater_name,
-    rater_order,
-    read_human_verdicts,
-)
+from smidgen.evaluation.human import MATCHES, VOTES, HumanVotes, read_human_verdicts
 from smidgen.evaluation.matches import Match, write_matches
+from smidgen.evaluation.raters import a_is_left, rater_name, rater_order
 from smidgen.evaluation.verdicts import Verdict
 
 
@@ -153,6 +146,9 @@ def test_votes_on_other_matches_are_never_taken_for_votes_on_these(votes):
         HumanVotes(votes.folder)
     with pytest.raises(InvalidData, match="votes on others"):
         read_human_verdicts(votes.folder)
+    # What the error advises is enough.
+    write_matches(votes.folder / MATCHES, matches())
+    assert len(read_human_verdicts(votes.folder)) == 1 and HumanVotes(votes.folder).progress("ada").n_judged == 1
 
 
 def test_a_folder_without_votes_has_none_and_gets_no_file(tmp_path):

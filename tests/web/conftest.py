@@ -112,14 +112,20 @@ class Served:
 
 
 @contextmanager
-def served(run: Path, *flags: str) -> Iterator[Served]:
-    """The program itself in a process of its own; killed at the end if it has not ended."""
+def served(run: Path, *flags: str, browser: str = "") -> Iterator[Served]:
+    """The program itself in a process of its own; killed at the end if it has not ended.
+
+    Args:
+        run: What it shows.
+        flags: Of its command line.
+        browser: The command that it opens as the user's browser; none where empty.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", "smidgen", "view", str(run), "--no-browser", *flags],
+        [sys.executable, "-m", "smidgen", "view", str(run), *([] if browser else ["--no-browser"]), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "BROWSER": browser},
     )
     try:
         assert process.stderr is not None

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from smidgen.web.door import HEADERS, MOST_BODY, Door
+from smidgen.web.door import HEADERS, MOST_BODY, MOST_QUERY, Door
 
 TOKEN = "t0ken"
 BASE = "http://127.0.0.1:8765"
@@ -118,6 +118,14 @@ def test_large_bodies_and_bodies_of_unknown_length_stay_outside():
     come_in(visitor)
     assert is_nothing(visitor.post("/x", headers=OURS, content=b"x" * (MOST_BODY + 1)))
     assert is_nothing(visitor.post("/x", headers=OURS, content=iter([b"x"])))
+
+
+def test_a_filter_over_a_thousand_features_comes_in_and_an_endless_query_does_not():
+    visitor = client()
+    come_in(visitor)
+    form = {f"{end}.reward_of_model_{n}": "" for n in range(1000) for end in ("from", "to")} | {"q": "tea"}
+    assert visitor.get("/pairs", params=form).text == "the inside"
+    assert is_nothing(visitor.get(f"/pairs?q={'x' * MOST_QUERY}"))
 
 
 def test_the_headers_stand_on_every_answer_inside_and_out():

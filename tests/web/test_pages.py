@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,12 +10,17 @@ import pytest
 from starlette.testclient import TestClient
 from tests.web.conftest import HOSTILE, MODELS, build_comparison, some
 
-from smidgen.evaluation.human import HumanVotes, read_human_verdicts
+from smidgen.evaluation.conclusion import conclusion
+from smidgen.evaluation.human import MATCHES, VOTES, HumanVotes, read_human_verdicts
+from smidgen.evaluation.matches import Match, read_matches
+from smidgen.evaluation.sidebyside import compare
 from smidgen.evaluation.verdicts import Verdict
+from smidgen.evaluation.winrate import Tally
+from smidgen.runs import write_text
 from smidgen.web.app import make_app
 from smidgen.web.holding import Holding, open_holding
 from smidgen.web.pages import STATIC
-from smidgen.web.result import result_of
+from smidgen.web.result import outcome_of
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 OWN_SCRIPTS = ["/static/htmx.min.js", "/static/pages.js"]
@@ -131,6 +137,10 @@ def test_a_point_that_is_none_is_an_error_in_words(holding):
     assert answer.status_code == 400 and "Go back to the curve" in check_inert(answer.text).text
 
 
+def finish(visitor: TestClient, rater: str) -> None:
+    visitor.post("/compare/finish", data={"rater": rater, "sure": "yes"})
+
+
 def judge(visitor: TestClient, folder: Path, rater: str, side: str) -> None:
     place = some(HumanVotes(folder).next(rater)).place
     visitor.post("/compare/vote", data={"rater": rater, "place": str(place), "side": side})
@@ -150,18 +160,60 @@ def test_blind_pages_never_hold_a_models_name_until_the_rater_has_finished(compa
         check_inert(answer.text)
     shown = answers[3].text
     assert "alpha" in shown and "beta" in shown
-    visitor.post("/compare/finish")
+    finish(visitor, "Ada")
     assert all(name in visitor.get("/compare/result").text for name in MODELS)
+
+
+def test_what_goes_wrong_on_a_blind_page_is_told_in_the_terminal_alone(comparison):
+    said = []
+    visitor = TestClient(make_app(open_holding(comparison), say=said.append), base_url="http://127.0.0.1:1")
+    visitor.post("/compare/rater", data={"name": "Ada"})
+    (comparison / VOTES).write_bytes(b"not a database, and long enough to be looked at" * 9)
+    answer = visitor.get("/compare")
+    assert answer.status_code == 500 and "in the terminal" in check_inert(answer.text).text
+    assert not any(name in f"{answer.text} {answer.headers}" for name in (*MODELS, comparison.name))
+    assert len(said) == 1 and str(comparison) in said[0]
 
 
 def test_another_rater_is_still_blind_when_one_has_finished(comparison):
     visitor = client(comparison)
     visitor.post("/compare/rater", data={"name": "Ada"})
-    visitor.post("/compare/finish")
+    finish(visitor, "Ada")
     visitor.post("/compare/leave")
     visitor.post("/compare/rater", data={"name": "Grace"})
     answer = visitor.get("/compare/result")
     assert answer.url.path == "/compare" and not any(name in answer.text for name in MODELS)
+
+
+def test_finishing_early_is_asked_once_more_and_ends_the_judging_of_nobody_else(comparison):
+    visitor = client(comparison)
+    visitor.post("/compare/rater", data={"name": "Ada"})
+    judge(visitor, comparison, "Ada", "left")
+    asked = check_inert(visitor.post("/compare/finish", data={"rater": "Ada"}).text)
+    assert "1 of 6 matches are judged" in asked.text and {"name": "sure", "value": "yes", "type": "hidden"} in [
+        *asked.of("input")]  # fmt: skip
+    visitor.post("/compare/finish", data={"rater": "Grace", "sure": "yes"})
+    visitor.post("/compare/finish", data={"sure": "yes"})
+    assert not any(HumanVotes(comparison).progress(name).finished for name in ("Ada", "Grace"))
+    finish(visitor, "Ada")
+    assert HumanVotes(comparison).progress("Ada").finished
+
+
+def test_who_has_judged_all_finishes_at_once(comparison):
+    visitor = client(comparison)
+    visitor.post("/compare/rater", data={"name": "Ada"})
+    for _ in range(6):
+        judge(visitor, comparison, "Ada", "tie")
+    assert visitor.post("/compare/finish", data={"rater": "Ada"}).url.path == "/compare/result"
+
+
+def test_features_of_any_name_give_ids_without_spaces(tmp_path):
+    rows = [{"prompt": f"p{i}", "chosen": "y", "rejected": "n", "my  feature\t<é>": i, "my": -i} for i in range(9)]
+    write_text(tmp_path / "pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    page = check_inert(client(tmp_path / "pairs.jsonl").get("/pairs?show=my++feature%09%3C%C3%A9%3E&show=my").text)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len([one for one in ids if one.startswith("sort-")]) == 3
+    assert not [one for one in ids if any(sign.isspace() for sign in one)]
 
 
 def test_a_window_left_open_under_another_name_casts_nothing(comparison):
@@ -193,33 +245,55 @@ def test_a_hostile_name_is_a_name(comparison):
     assert name in check_inert(visitor.post("/compare/rater", data={"name": name}).text).text
 
 
-def verdict(rater: str, number: int, outcome: float, letter: str = "A") -> Verdict:
-    return Verdict(judge="human", rater=rater, number=number, letter=letter, model_a="x", model_b="y", outcome=outcome)
+def verdict(rater: str, number: int, outcome: float, a: str = "x", b: str = "y") -> Verdict:
+    return Verdict(judge="human", rater=rater, number=number, letter="A", model_a=a, model_b=b, outcome=outcome)
 
 
 def test_the_result_is_what_counting_by_hand_gives():
-    result = result_of(
+    outcome = outcome_of(
         [verdict("ada", n, 1.0) for n in (1, 2, 3)] + [verdict("ada", 4, 0.0), verdict("bob", 1, 1.0),
                                                        verdict("bob", 2, 0.5), verdict("bob", 4, 0.0)]
     )  # fmt: skip
-    (contest,) = result.contests
-    assert (contest.everybody.tally.wins, contest.everybody.tally.ties, contest.everybody.tally.losses) == (4, 1, 2)
+    (contest,) = outcome.contests
+    assert contest.everybody.tally == Tally(wins=4, losses=2, ties=1)
     assert contest.everybody.n_prompts == 4 and some(contest.everybody.rate).mean == 4.5 / 7
-    assert [(line.rater, line.tally.n) for line in contest.raters] == [("ada", 4), ("bob", 3)]
-    assert contest.sentence.startswith("Neither is shown to be preferred")
-    assert some(result.agreement).n_items == 3 and some(result.agreement).observed == pytest.approx(2 / 3)
+    assert [(rater, line.tally.n) for rater, line in contest.raters] == [("ada", 4), ("bob", 3)]
+    assert "x and y cannot be told apart" in outcome.words[0]
+    assert some(outcome.agreement).n_items == 3 and some(outcome.agreement).observed == pytest.approx(2 / 3)
+    assert outcome.n_raters == 2
 
 
-@pytest.mark.parametrize(("outcome", "said"), [(1.0, "x is preferred to y"), (0.0, "y is preferred to x")])
-def test_a_preference_is_claimed_only_beyond_its_interval(outcome, said):
-    many = result_of([verdict("ada", n, outcome) for n in range(30)])
-    assert many.contests[0].sentence.startswith(said) and many.agreement is None
-    few = result_of([verdict("ada", n, outcome) for n in range(2)])
-    assert few.contests[0].sentence.startswith("Neither")
+def test_every_two_of_three_models_have_their_lines_in_the_order_of_the_matches():
+    pairs = [("z", "x"), ("z", "y"), ("x", "y")]
+    played = [Match(number=1, letter="A", prompt="p", model_a=a, model_b=b, a="1", b="2") for a, b in pairs]
+    said = [verdict("ada", 1, 1.0, a=a, b=b) for a, b in pairs] + [verdict("bob", 1, 0.0, a="x", b="y")]
+    found = outcome_of(said, played).contests
+    assert [(c.everybody.model_a, c.everybody.model_b, c.everybody.tally.wins, len(c.raters)) for c in found] == [
+        ("z", "x", 1, 1), ("z", "y", 1, 1), ("x", "y", 1, 2)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("won", "said"), [(1.0, "x is preferred to y"), (0.0, "y is preferred to x")])
+def test_a_preference_is_claimed_only_beyond_its_interval(won, said):
+    many = outcome_of([verdict("ada", n, won) for n in range(30)])
+    assert said in many.words[0] and many.agreement is None
+    few = outcome_of([verdict("ada", n, won) for n in range(2)])
+    assert "cannot be told apart" in few.words[0]
+
+
+def test_the_page_says_what_the_command_says(comparison):
+    visitor = client(comparison)
+    visitor.post("/compare/rater", data={"name": "Ada"})
+    for side in ("left", "right", "tie"):
+        judge(visitor, comparison, "Ada", side)
+    finish(visitor, "Ada")
+    shown = check_inert(visitor.get("/compare/result").text).text
+    matches = read_matches(comparison / MATCHES)
+    told = conclusion(compare(read_human_verdicts(comparison), matches, models=MODELS))
+    assert told and all(paragraph in shown for paragraph in told)
 
 
 def test_nobody_has_judged():
-    assert result_of([]).contests == () and result_of([]).agreement is None
+    assert outcome_of([]).contests == outcome_of([]).words == () and outcome_of([]).agreement is None
 
 
 def test_every_page_can_be_read_by_a_screen_reader(holding, comparison, tmp_path):
@@ -228,7 +302,7 @@ def test_every_page_can_be_read_by_a_screen_reader(holding, comparison, tmp_path
     key = some(holding.curve).points[0].key
     texts = [visitor.get(path).text for path in ("/pairs?pair=first", "/frontier", f"/frontier?point={key}", "/x")]
     texts += [client(comparison).get("/compare").text, judging.get("/compare").text]
-    judging.post("/compare/finish")
+    finish(judging, "Ada")
     texts.append(judging.get("/compare/result").text)
     for text in texts:
         page = Page(text)

@@ -32,7 +32,7 @@ def view(
     from smidgen.web.holding import open_holding
     from smidgen.web.serve import serve
 
-    app = make_app(open_holding(run, say=_say))
+    app = make_app(open_holding(run, say=_say), say=_say)
     _say(f"the pages of {run}; Ctrl-C ends them")
     address = serve(app, port=port, browser=browser, say=_say)
     return Outcome({"address": address, "run": str(run)}, f"ended; {run} is as you left it")

@@ -1,16 +1,12 @@
 """What people say of matches: the votes of a blind comparison, in one SQLite file that survives whatever happens.
 
-Every rater has an order of matches and a side for each answer of her own, by hash: so she can stop, come back, and go
-on where she was, and no two raters share the same accidents of order. Nothing is removed: what is undone stays in the
-file, marked.
+Every rater meets the matches in an order of her own (`raters`), and goes on where she was. Nothing is removed: what is
+undone stays in the file, marked.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -19,13 +15,13 @@ from pathlib import Path
 
 from smidgen.errors import InvalidData, UsageError
 from smidgen.evaluation.matches import Match, read_matches
+from smidgen.evaluation.raters import a_is_left, rater_order
 from smidgen.evaluation.verdicts import LOSS, TIE, WIN, Verdict
 from smidgen.runs import content_hash
 
 VOTES = "verdicts.sqlite"
 MATCHES = "matches.jsonl"
 LEFT, RIGHT, BOTH = "left", "right", "tie"
-MOST_NAME = 60
 # A match that was skipped comes again at the end; skipped once more, it is left without a verdict.
 MOST_SKIPS = 2
 
@@ -86,16 +82,13 @@ class HumanVotes:
         with self._database() as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(_SCHEMA)
-            database.execute("INSERT OR IGNORE INTO comparison VALUES (?)", (_fingerprint(self.matches),))
-            database.commit()
+            # Only the matches that were first there are filed: votes are on these, whatever came to lie beside them.
+            database.execute(
+                "INSERT INTO comparison SELECT ? WHERE NOT EXISTS (SELECT 1 FROM comparison)",
+                (_fingerprint(self.matches),),
+            )
             _check_same(database, self.matches, self.path)
-
-    def raters(self) -> list[str]:
-        """Who has a verdict or a skip that counts, by name."""
-        with self._database() as database:
-            return [
-                r for (r,) in database.execute("SELECT DISTINCT rater FROM votes WHERE undone_at IS NULL ORDER BY 1")
-            ]
+            database.commit()
 
     def next(self, rater: str) -> Shown | None:
         """The match that a rater is to judge now; None where she is done."""
@@ -204,37 +197,6 @@ def read_human_verdicts(folder: Path | str) -> list[Verdict]:
         for rater, n, letter, a, b, outcome in rows
     ]
     return sorted(verdicts, key=lambda verdict: (verdict.rater, place[verdict.key]))
-
-
-def rater_name(text: str) -> str:
-    """A person's name as it is filed: equal for what looks equal, such as with a space at the end.
-
-    Raises:
-        UsageError: Empty, longer than 60 characters, or with characters that cannot be seen.
-
-    >>> rater_name("  Ada   Lovelace ")
-    'Ada Lovelace'
-    """
-    name = " ".join(unicodedata.normalize("NFC", text).split())
-    if not name or len(name) > MOST_NAME or not name.isprintable():
-        raise UsageError(
-            f"expected a name of 1 to {MOST_NAME} visible characters, got {name[:MOST_NAME]!r}. Give another."
-        )
-    return name
-
-
-def rater_order(rater: str, matches: Sequence[Match]) -> list[int]:
-    """The matches' positions in the order that a rater meets them: random, and always the same for her."""
-    return sorted(range(len(matches)), key=lambda i: _lot("order", rater, matches[i]))
-
-
-def a_is_left(rater: str, match: Match) -> bool:
-    """Whether a rater sees `a` on the left: a fair coin, that falls the same way whenever she comes back."""
-    return _lot("side", rater, match)[0] % 2 == 0
-
-
-def _lot(what: str, rater: str, match: Match) -> bytes:
-    return hashlib.blake2b(json.dumps([what, rater, *match.key]).encode(), digest_size=8).digest()
 
 
 def _standing(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
@@ -13,9 +15,15 @@ from smidgen.web.holding import Holding
 from smidgen.web.pages import STATIC, Pages
 from smidgen.web.walk import frontier_routes
 
+# Of a blind page: what went wrong may name the folder, and that may well be made of the models' names.
+_BLIND_ERROR = (
+    "expected votes that can be read and written, got an error, which stands in the terminal where `smidgen view` "
+    "runs, for it may say who wrote what. Look there; what was judged before is kept."
+)
 
-def make_app(holding: Holding) -> FastAPI:
-    """The application that shows a holding."""
+
+def make_app(holding: Holding, *, say: Callable[[str], None] = lambda text: None) -> FastAPI:
+    """The application that shows a holding; `say` is told the errors that a blind page must not show."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     pages = Pages(holding)
     if holding.pairs is not None:
@@ -43,6 +51,11 @@ def make_app(holding: Holding) -> FastAPI:
 
     @app.exception_handler(SmidgenError)
     async def cannot(request: Request, error: SmidgenError) -> Response:
-        return pages.show("problem", status=400 if isinstance(error, UsageError) else 500, message=str(error))
+        if isinstance(error, UsageError):
+            return pages.show("problem", status=400, message=str(error))
+        if holding.votes is None:
+            return pages.show("problem", status=500, message=str(error))
+        say(str(error))
+        return pages.show("problem", status=500, message=_BLIND_ERROR)
 
     return app

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
+import tempfile
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -14,6 +18,11 @@ from smidgen.errors import UsageError
 from smidgen.web.door import Door, new_token
 
 LOOPBACK = "127.0.0.1"
+# The address holds nothing that HTML would read otherwise.
+_LEADS_ON = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Smidgen</title>
+<meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0; url={address}">
+<p><a href="{address}">Open the pages</a></p></html>
+"""
 
 
 def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[str], None]) -> str:
@@ -36,9 +45,6 @@ def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[s
         token = new_token()
         address = f"http://{LOOPBACK}:{port}/"
         say(f"{address}?token={token}")
-        # The socket listens already: a browser that is quicker than the server waits.
-        if browser:
-            webbrowser.open(f"{address}?token={token}")
         config = uvicorn.Config(
             Door(app, port=port, token=token),
             ws="none",
@@ -49,10 +55,31 @@ def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[s
             proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
-        # An interrupt is how it is meant to end; the server has finished its requests by then.
-        with contextlib.suppress(KeyboardInterrupt):
+        # An interrupt is how it is meant to end, and a request to terminate ends it alike; the server has finished its
+        # requests by then.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as until_the_end:
+            # The socket listens already: a browser that is quicker than the server waits.
+            if browser:
+                webbrowser.open(until_the_end.enter_context(_leading_to(f"{address}?token={token}")).as_uri())
             uvicorn.Server(config).run(sockets=[listener])
         return address
+
+
+@contextlib.contextmanager
+def _leading_to(address: str) -> Iterator[Path]:
+    """A page that leads to an address, which only this user can read; removed at the end.
+
+    A command line, as of the browser that is opened, can be read by every user of the machine.
+    """
+    handle, name = tempfile.mkstemp(prefix="smidgen-", suffix=".html")  # of mode 0600
+    page = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(_LEADS_ON.format(address=address))
+        yield page
+    finally:
+        page.unlink(missing_ok=True)
 
 
 def _listening(port: int) -> socket.socket:

@@ -2,11 +2,21 @@
 // Keys press what is on the page: an element names its own keys in data-keys. After an exchange by htmx, the focus
 // goes where the reader goes on reading, and what changed is said to those who cannot see it.
 const ACTS = "a[href], button, summary, input, select, textarea, [contenteditable]";
+const SWITCH = "smidgen-single-keys";
 let returnTo = null;
+
+// Who speaks to her machine, or hits keys by chance, can put single letters out: one spoken word would be many of them.
+const single = document.getElementById("single-keys");
+if (single !== null) {
+  single.checked = localStorage.getItem(SWITCH) !== "off";
+  single.addEventListener("change", () => localStorage.setItem(SWITCH, single.checked ? "on" : "off"));
+}
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.defaultPrevented) return;
-  const key = event.key === " " ? "Space" : event.key;
+  // Caps lock makes no other key of a letter.
+  const key = event.key === " " ? "Space" : event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (key.length === 1 && single !== null && !single.checked) return;
   const at = event.target.closest(ACTS);
   const types = at !== null && at.matches("input, select, textarea");
   // Typing is typing; and space or an arrow does what it always does on a control that has the focus.
@@ -28,6 +38,13 @@ document.addEventListener("click", (event) => {
   if (spot === null || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   document.getElementById(`point-${spot.dataset.point}`).click();
+});
+
+// Fields left empty say nothing, and a feature has two: of many features, an address would be too long for a server.
+document.addEventListener("htmx:configRequest", (event) => {
+  const { parameters, verb } = event.detail;
+  if (verb !== "get") return;
+  for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
 });
 
 document.addEventListener("htmx:beforeRequest", (event) => {
