@@ -69,7 +69,8 @@ def test_files_are_compared_and_the_page_holds_nothing_alive(run: Run, files: tu
     assert "http" not in page.replace("http-equiv", "") and "\x1b" not in page
     found = data("r")
     assert found["models"] == ["sft", "dpo"] and found["judges"] == ["longer", "matches:pattern=WORD WORD"]
-    assert found["conclusion"] and found["conclusion"][0].startswith("By longer")
+    assert found["conclusion"] and found["conclusion"][0].startswith("Of 2 judges of sft and dpo")
+    assert found["conclusion"][1].startswith("By longer")
 
 
 def test_equal_files_tie_and_names_may_be_given(run: Run, files: tuple[str, str]) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from smidgen.evaluation.completions import Completed, Completions
 from smidgen.evaluation.conclusion import conclusion, leader
-from smidgen.evaluation.judges.base import load_judge
+from smidgen.evaluation.judges.base import judge, load_judge
 from smidgen.evaluation.matches import Match, matches_of
-from smidgen.evaluation.sidebyside import Comparison, compare, latest, majority, turn
+from smidgen.evaluation.sidebyside import BY_LENGTH, Comparison, compare, latest, majority, turn
 from smidgen.evaluation.verdicts import Verdict
 
 
@@ -44,7 +44,7 @@ def test_equal_files_tie_everywhere() -> None:
         assert result.rate and result.rate.mean == 0.5 and result.rate.low < 0.5 < result.rate.high
         assert result.p == 1.0 and leader(result) is None
         assert all(part.tally.ties == part.tally.n for part in (*result.letters, *result.prompts))
-    assert all("tie on every verdict" in text for text in conclusion(found)[:3])
+    assert all("tie on every verdict" in text for text in conclusion(found)[1:4])
 
 
 def test_a_swap_mirrors_every_number() -> None:
@@ -52,17 +52,33 @@ def test_a_swap_mirrors_every_number() -> None:
     mine, theirs = compared(a, b), compared(b, a)
     for one, other in zip(mine.results, theirs.results, strict=True):
         assert (one.tally.wins, one.tally.losses, one.p) == (other.tally.losses, other.tally.wins, other.p)
-        assert one.rate and other.rate and one.at_equal_length and other.at_equal_length
+        assert one.rate and other.rate
         assert (one.rate.mean, one.rate.low) == pytest.approx((1 - other.rate.mean, 1 - other.rate.high))
-        if one.at_equal_length.interval and other.at_equal_length.interval:
-            x, y = one.at_equal_length.interval, other.at_equal_length.interval
-            assert (x.mean, x.low, x.high) == pytest.approx((1 - y.mean, 1 - y.high, 1 - y.low))
-        assert one.at_equal_length.note == other.at_equal_length.note
+        even, also = one.at_equal_length, other.at_equal_length
+        # A judge of length alone has nothing to say at equal length.
+        assert (even is None) == (also is None) == one.judge.startswith("longer")
+        if even and also:
+            assert even.note == also.note and (even.interval is None) == (also.interval is None)
+            if even.interval and also.interval:
+                x, y = even.interval, also.interval
+                assert (x.mean, x.low, x.high) == pytest.approx((1 - y.mean, 1 - y.high, 1 - y.low))
         for p, q in zip((*one.prompts, *one.letters), (*other.prompts, *other.letters), strict=True):
             assert (p.name, p.tally.wins, p.tally.ties) == (q.name, q.tally.losses, q.tally.ties)
         assert leader(one) == leader(other)
     assert mine.characters == theirs.characters
     assert [x.agreement for x in mine.accords] == [x.agreement for x in theirs.accords]
+
+
+def test_the_judges_of_length_alone_are_judges() -> None:
+    assert {*BY_LENGTH} <= {*judge.names()}
+
+
+def test_a_letter_is_named_where_it_is_clearly_the_others() -> None:
+    won = {letter: [1.0] * 30 for letter in "AB"}
+    for others, named in (([0.0] * 30, True), ([0.0] * 16 + [1.0] * 14, False)):
+        rows = [verdict(n, x, o) for x, outcomes in (won | {"C": others}).items() for n, o in enumerate(outcomes)]
+        (text,) = conclusion(compare(rows, []))
+        assert ("letter C goes to b" in text) is named
 
 
 def verdict(number: int, letter: str, outcome: float | None, judge: str = "j", **more: str) -> Verdict:

@@ -53,6 +53,17 @@ def test_without_texts_or_verdicts_there_is_a_page_all_the_same() -> None:
     assert "Cannot be told apart" in render(compare([]), [], [], [])
 
 
+def test_a_page_of_judges_who_gave_no_verdict_says_so() -> None:
+    none = [
+        Verdict(judge="chat", number=1, letter=x, model_a="a", model_b="b", outcome=None, problem="over_long")
+        for x in "ABC"
+    ]
+    one = Verdict(judge="longer", number=1, letter="A", model_a="a", model_b="b", outcome=1.0)
+    for given in (none, [*none, one]):
+        found = compare(given, [])
+        assert "nothing can be said of a and b" in render(found, conclusion(found), [], given)
+
+
 def test_figures_use_the_pages_colours_and_say_what_they_show(tmp_path: Path) -> None:
     found = compare(verdicts())
     bars = outcomes_svg([r for r in found.results if (r.model_a, r.model_b) == ("a", "b")])

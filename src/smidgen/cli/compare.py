@@ -284,7 +284,7 @@ def _written(
     problems = Counter(problem for result in found.results for problem in Counter(result.missing).elements())
     if problems["waiting"]:
         lines.append("the budget is spent; run the same command with a larger --budget to go on")
-    elif unanswered := problems.total() - sum(problems[name] for name in PROBLEMS):
+    elif unanswered := problems.total() - sum(problems[name] for name in (*PROBLEMS, "unknown")):
         lines.append(f"{unanswered} matches got no reply; the same command asks again")
     lines.append(f"written to {out / 'comparison.html'}, comparison.json and verdicts.jsonl")
     return Outcome({**data, "out": str(out)}, "\n".join([comparison_text(found, said), "", *lines]), problems.total())

@@ -21,7 +21,7 @@ def conclusion(found: Comparison) -> list[str]:
     else:
         paragraphs = [" ".join(_of_result(result)) for result in found.results]
     if len(found.judges) > 1:
-        paragraphs += [_over_judges(found, pair) for pair in pairs]
+        paragraphs = [*(_over_judges(found, pair) for pair in pairs), *paragraphs]
     return [*paragraphs, text] if (text := _accord(found)) else paragraphs
 
 
@@ -100,8 +100,11 @@ def _for_whom(result: Result, front: str, behind: str) -> list[str]:
     lost = [p.name for p in result.prompts if _margin(p, mine) < 0]
     level = sum(_margin(p, mine) == 0 for p in result.prompts)
     won = len(result.prompts) - len(lost) - level
-    text = f"{front} is ahead on {won} prompts, level on {level}, and behind on {len(lost)}{_numbers(lost)}"
-    letters = [p.name for p in result.letters if _margin(p, mine) < 0]
+    prompts = f"{won} prompt{'s' * (won != 1)}"
+    text = f"{front} is ahead on {prompts}, level on {level}, and behind on {len(lost)}{_numbers(lost)}"
+    # Letters are draws of the same model: only one that is clearly the other's is worth a word.
+    clear = [p for p in result.letters if p.rate and not p.rate.low <= 0.5 <= p.rate.high]
+    letters = [p.name for p in clear if _margin(p, mine) < 0]
     if letters:
         text += f"; letter{'s' * (len(letters) > 1)} {', '.join(letters)} go{'es' * (len(letters) == 1)} to {behind}"
     return [f"{text}."]

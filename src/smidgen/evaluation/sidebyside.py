@@ -21,6 +21,8 @@ from smidgen.evaluation.verdicts import LOSS, TIE, WIN, Verdict
 from smidgen.evaluation.winrate import Tally, by_prompt, sign_flip_p, tally, win_rate
 
 Key = tuple[int, str, str, str]
+# Judges of nothing but length.
+BY_LENGTH = ("longer", "shorter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,8 @@ class Result:
     Attributes:
         rate: Win rate, ties half; None without a verdict.
         p: Two-sided, of the sign-flip test over prompts.
-        at_equal_length: The length-controlled win rate; None where the texts are not known or nothing was judged.
+        at_equal_length: The length-controlled win rate; None where the texts are not known, nothing was judged, or
+            length alone was.
         missing: Matches without a verdict, by why.
     """
 
@@ -175,7 +178,7 @@ def _result(judge: str, pair: tuple[str, str], verdicts: Sequence[Verdict], text
         n_prompts=len(prompts),
         rate=win_rate(list(prompts.values())),
         p=sign_flip_p(list(prompts.values())),
-        at_equal_length=_at_equal_length(given, texts),
+        at_equal_length=_at_equal_length(judge, given, texts),
         letters=tuple(_of_letter(name, given) for name in letters),
         prompts=tuple(Part(name=str(number), tally=one, rate=None) for number, one in prompts.items()),
         missing=dict(sorted(Counter(v.problem or "unknown" for v in verdicts if v.outcome is None).items())),
@@ -190,8 +193,11 @@ def _of_letter(name: str, given: Sequence[tuple[Verdict, float]]) -> Part:
     return Part(name=name, tally=mine, rate=win_rate(list(prompts.values())))
 
 
-def _at_equal_length(given: Sequence[tuple[Verdict, float]], texts: Mapping[Key, Match]) -> LengthControlled | None:
-    if not given or any(v.key not in texts for v, _ in given):
+def _at_equal_length(
+    judge: str, given: Sequence[tuple[Verdict, float]], texts: Mapping[Key, Match]
+) -> LengthControlled | None:
+    # A judge of length alone would have nothing to say at equal length.
+    if not given or judge.partition(":")[0] in BY_LENGTH or any(v.key not in texts for v, _ in given):
         return None
     matches = [texts[v.key] for v, _ in given]
     lengths = ([len(m.a) for m in matches], [len(m.b) for m in matches])

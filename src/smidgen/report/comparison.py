@@ -96,8 +96,11 @@ def _status(found: Comparison) -> tuple[str, str]:
         return "pass", "Differences found"
     if len(named) > 1:
         return "cannot-tell", "The judges disagree"
-    some = "" if None not in leaders else ", by some judges"
-    return "pass", f"{named.pop()} is preferred{some}"
+    name, judged = named.pop(), [r for r in found.results if r.rate is not None]
+    if None not in leaders:
+        return "pass", f"{name} is preferred"
+    k = sum(leader(r) == name for r in judged)
+    return "cannot-tell", f"{name} is preferred by {k} of {len(judged)} judges, the others cannot tell"
 
 
 def _words_by_match(verdicts: Sequence[Verdict]) -> Mapping[tuple[int, str, str, str], list[Word]]:
