@@ -35,7 +35,7 @@ def view(
     app = make_app(open_holding(run, say=_say), say=_say)
     _say(f"the pages of {run}; Ctrl-C ends them")
     address = serve(app, port=port, browser=browser, say=_say)
-    return Outcome({"address": address, "run": str(run)}, f"ended; {run} is as you left it")
+    return Outcome({"address": address, "run": str(run)}, f"ended; all of {run} is kept, votes too")
 
 
 def _say(text: str) -> None:
