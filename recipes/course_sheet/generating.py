@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from smidgen.cli import main as smidgen
 from smidgen.evaluation.completions_files import model_name
+from smidgen.models.load import wanted_device
 
 
 def generate(
@@ -38,7 +37,7 @@ def generate(
     name = sheet_name(own.model)
     kept = own.folder / "runs" / f"{output}_{name}"
     # Half the memory, without which neither model fits a T4; processors are slow at it.
-    dtype = "float16" if torch.cuda.is_available() else "float32"
+    dtype = "float32" if wanted_device() == "cpu" else "float16"
     given = {word.partition("=")[0] for word in further}
     defaults = [*flags, f"--dtype={dtype}", "--template=verbatim"]
     code = smidgen([
