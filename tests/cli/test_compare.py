@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ import pytest
 from tests.servers.faulty import FaultyServer, refused
 
 from smidgen.assets import DEMO
-from smidgen.cli import main
 from smidgen.cli.compare_text import comparison_text
 from smidgen.evaluation.completions import Completed, Completions
 from smidgen.evaluation.completions_files import write_completions_jsonl, write_completions_text
@@ -27,17 +27,8 @@ NASTY = "</p><script>alert(1)</script> \x1b[2J {{ 7 * 7 }} \u202e"
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        code = main(["compare", *(str(word) for word in argv)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+def run(command_line: Run) -> Run:
+    return partial(command_line, "compare")
 
 
 def completions(model: str, longest: int, n: int = 6) -> Completions:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-
-from smidgen.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
 PAIR = ("--policy", ".2,.3", "--reference", ".2,.4")
@@ -17,16 +16,8 @@ SHEET = ("--group", "1,1,2", "--group", "2,1,2", "--group", "3,1,0", "--group", 
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        code = main(["explain", *(str(word) for word in argv)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+def run(command_line: Run) -> Run:
+    return partial(command_line, "explain")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +38,8 @@ TAG = re.compile(r"<(prompt|answer)-([0-9a-f]{16})>\n")
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        code = main(["score", *(str(word) for word in argv)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+def run(command_line: Run) -> Run:
+    return partial(command_line, "score")
 
 
 @pytest.fixture
