@@ -1,0 +1,83 @@
+"""The smidgen commands in a piece of shell, and whether the command line knows all their flags."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+from cyclopts import App, CycloptsError
+
+from smidgen.cli.app import build_app
+
+# Flags of every command, which the command line takes before it looks at the command's own.
+EVERYWHERE = {"--config", "--set", "--json", "--preset", "--course", "--help", "-h", "--help-all", "--version"}
+_SEPARATORS = ";&|()<>\n"
+_OPENS = {"do", "then", "else", "!", "time", "exec", "{"}
+
+
+def find_commands(shell: str) -> Iterator[tuple[int, list[str]]]:
+    """The words after `smidgen` of every such command, and the line it starts in, from 0.
+
+    Raises:
+        ValueError: A quotation is not closed.
+    """
+    text = re.sub(r"\\\n", lambda _: " \0", shell)
+    text = re.sub(r"(?m)(^|[ \t])#.*$", "", text)
+    words = shlex.shlex(text, posix=True, punctuation_chars=_SEPARATORS)
+    words.whitespace, words.whitespace_split, words.commenters = " \t", True, ""
+    line, command, start = 0, [], 0
+    for word in [*words, "\n"]:
+        if set(word) <= set(_SEPARATORS):
+            yield from _smidgen_in(command, start)
+            line += word.count("\n")
+            command, start = [], line
+        else:
+            line += word.count("\0")
+            start = line if not command else start
+            command += [plain] if (plain := word.replace("\0", "")) else []
+
+
+def _smidgen_in(command: Sequence[str], line: int) -> Iterator[tuple[int, list[str]]]:
+    at = 0
+    while at < len(command) and (command[at] in _OPENS or re.match(r"\w+=", command[at])):
+        at += 1
+    if at < len(command) and re.fullmatch(r"(.*/)?smidgen", command[at]):
+        yield line, list(command[at + 1 :])
+    elif "-m" in command[:-1] and command[command.index("-m") + 1] == "smidgen":
+        yield line, list(command[command.index("-m") + 2 :])
+
+
+def complaint(words: Sequence[str]) -> str | None:
+    """What the command line would not know of a command's words, or None; placeholders such as … are let through."""
+    app = build_app()
+    leading = [word for word in words if not word.startswith("-")]
+    if words and words[0] in EVERYWHERE:
+        words = _from_the_command_on(app, words)
+    if not words:
+        return None
+    try:
+        _, apps, rest = app.parse_commands(list(words))
+    except CycloptsError as error:
+        return str(error)
+    if not apps[1:] and leading:
+        return f"expected a command behind smidgen, got {leading[0]!r}"
+    known = _flags_of([*apps][-1])
+    for word in rest:
+        name = word.split("=")[0]
+        if re.match(r"--?[a-z]", name) and name not in known:
+            return f"expected a flag of `smidgen {' '.join(words[: len(words) - len(rest)])}`, got {name}"
+    return None
+
+
+def _from_the_command_on(app: App, words: Sequence[str]) -> list[str]:
+    """Without the flags of every command that stand before the command's name."""
+    names = {name for name in app if not name.startswith("-")}
+    return next((list(words[at:]) for at, word in enumerate(words) if word in names), [])
+
+
+def _flags_of(command: App) -> set[str]:
+    if command.default_command is None:
+        return EVERYWHERE
+    arguments = command.assemble_argument_collection()
+    return EVERYWHERE | {name for argument in arguments for name in (*argument.names, *argument.negatives)}
