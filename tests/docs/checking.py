@@ -6,7 +6,7 @@ import json
 import re
 
 import yaml
-from tests.docs.commands import complaint, find_commands
+from tests.docs.commands import complaint, find_commands, known_flags, split_flags
 from tests.docs.pages import Block
 
 
@@ -35,9 +35,13 @@ def _check_commands(block: Block) -> None:
         text = "".join(line + "\n" if line else "\n" for line in console_commands(text))
     elif block.language == "text":
         text = "".join(line + "\n" if re.match(r"smidgen [a-z]", line) else "\n" for line in text.splitlines())
-    for line, words in find_commands(text):
-        if found := complaint([*words, *(flag for flag in block.flags if words)]):
+    commands = list(find_commands(text))
+    for line, words in commands:
+        if found := complaint(words):
             raise block.error(found, block.line + line)
+    for flag in split_flags(block.flags):
+        if not any(known_flags(words, flag) for _, words in commands):
+            raise block.error(f"expected a smidgen command that takes {flag[0]}, got none in this block")
 
 
 def _parse_json(text: str) -> None:

@@ -51,8 +51,7 @@ def _smidgen_in(command: Sequence[str], line: int) -> Iterator[tuple[int, list[s
 def complaint(words: Sequence[str]) -> str | None:
     """What the command line would not know of a command's words, or None; placeholders such as … are let through."""
     app = build_app()
-    leading = [word for word in words if not word.startswith("-")]
-    if words and words[0] in EVERYWHERE:
+    if words and words[0].split("=")[0] in EVERYWHERE:
         words = _from_the_command_on(app, words)
     if not words:
         return None
@@ -60,14 +59,38 @@ def complaint(words: Sequence[str]) -> str | None:
         _, apps, rest = app.parse_commands(list(words))
     except CycloptsError as error:
         return str(error)
-    if not apps[1:] and leading:
-        return f"expected a command behind smidgen, got {leading[0]!r}"
-    known = _flags_of([*apps][-1])
+    *_, command = apps
+    named = [word for word in rest if not word.startswith("-")]
+    if named and command.default_command is None and named[0].isalpha():
+        return f"expected a command behind `{' '.join(['smidgen', *words[: len(words) - len(rest)]])}`, got {named[0]}"
+    known = _flags_of(command)
     for word in rest:
         name = word.split("=")[0]
         if re.match(r"--?[a-z]", name) and name not in known:
             return f"expected a flag of `smidgen {' '.join(words[: len(words) - len(rest)])}`, got {name}"
     return None
+
+
+def known_flags(words: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Those of some flags, with their values, that a command knows; not those it has been given."""
+    try:
+        _, apps, rest = build_app().parse_commands(_from_the_command_on(build_app(), words))
+    except CycloptsError:
+        return []
+    *_, command = apps
+    known = _flags_of(command) - {word.split("=")[0] for word in rest if word != "--set"}
+    groups = split_flags(flags)
+    return [word for group in groups if group[0].split("=")[0] in known for word in group]
+
+
+def split_flags(flags: Sequence[str]) -> list[list[str]]:
+    """Each flag with its values."""
+    groups: list[list[str]] = []
+    for word in flags:
+        if word.startswith("--"):
+            groups.append([])
+        groups[-1].append(word)
+    return groups
 
 
 def _from_the_command_on(app: App, words: Sequence[str]) -> list[str]:

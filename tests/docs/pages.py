@@ -2,11 +2,11 @@
 
 A comment on the line before a fence, invisible on the rendered page:
 
-    <!-- run: dry -->                  each smidgen command gets --dry-run
-    <!-- run: with --steps 4 -->       each smidgen command gets these flags, so that it is quick
+    <!-- run: dry -->                  each smidgen command that knows --dry-run gets it
+    <!-- run: with --steps 4 -->       each smidgen command gets those of these flags that it knows, so that it is quick
     <!-- run: interrupted -->          each smidgen command serves pages: once they answer, it gets Ctrl-C
     <!-- not run: REASON -->           it needs what a test has not; its smidgen commands must still parse
-    <!-- before: CODE -->              code of the fence's language that runs just before it
+    <!-- before: CODE -->              code that runs just before the fence's own, in the same shell or namespace
 
 and at the top of a page, `<!-- slow -->`: its test is slow.
 """
@@ -71,7 +71,7 @@ def is_slow(text: str) -> bool:
 
 
 def read_blocks(text: str, page: str) -> list[Block]:
-    """The fences of a page from top to bottom, hidden code before its fence.
+    """The fences of a page from top to bottom.
 
     Raises:
         PageError: A fence has no language or one that says bash or Python in other words, a comment is not understood,
@@ -83,7 +83,7 @@ def read_blocks(text: str, page: str) -> list[Block]:
         if token.type == "html_block" and _COMMENT.match(token.content):
             comments.append(token)
         elif token.type == "fence":
-            found += _blocks_of(token, comments, page)
+            found.append(_block_of(token, comments, page))
             comments = []
         else:
             _refuse_hidden_fence(token, page)
@@ -93,7 +93,7 @@ def read_blocks(text: str, page: str) -> list[Block]:
     return found
 
 
-def _blocks_of(fence: Token, comments: list[Token], page: str) -> list[Block]:
+def _block_of(fence: Token, comments: list[Token], page: str) -> Block:
     line = _line(fence)
     language, _, attributes = fence.info.strip().partition(" ")
     title = re.search(r'title="([^"]+)"', attributes)
@@ -102,20 +102,22 @@ def _blocks_of(fence: Token, comments: list[Token], page: str) -> list[Block]:
         raise block.error("expected a language behind the fence, got none; say bash, python, text, …", line)
     if language in ALIASES:
         raise block.error(f"expected {ALIASES[language]} behind the fence, got {language!r}, which is not run", line)
-    before = []
     for comment in comments:
         for match in _COMMENT.finditer(comment.content):
             at = _line(comment) + comment.content[: match.start(3)].count("\n")
             if match[1] == "before":
-                before.append(_hidden(block, match[3], at))
+                block = _preceded(block, match[3], at)
             elif match[1] != "slow":
                 block = _as_told(block, match[1], match[3].strip(), at)
-    return [*before, block]
+    return block
 
 
-def _hidden(block: Block, code: str, line: int) -> Block:
-    blank = len(code) - len(code.lstrip("\n"))
-    return replace(block, line=line + blank, code=code.strip("\n") + "\n", title=None)
+def _preceded(block: Block, code: str, line: int) -> Block:
+    """The block with hidden code before its own, as far above it as it stands on the page."""
+    if block.language not in ("bash", "python") or block.title:
+        raise block.error("expected a fence of bash or python that runs after `before`", line)
+    hidden = code.rstrip() + "\n"
+    return replace(block, line=line, code=hidden + "\n" * (block.line - line - hidden.count("\n")) + block.code)
 
 
 def _as_told(block: Block, kind: str, text: str, line: int) -> Block:

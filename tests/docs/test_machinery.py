@@ -33,6 +33,8 @@ def run(text: str, environment: dict[str, str], folder: Path) -> None:
         ("```json\n{\n```\n", r"^page.md:2: expected json, got what does not parse"),
         ("```yaml\na: [\n```\n", r"^page.md:2: expected yaml, got what does not parse"),
         ("<!-- before:\nfalse\n-->\n```bash\ntrue\n```\n", r"^page.md:2: expected this to run"),
+        ("<!-- before:\nx=1\n\n-->\n\n```bash\ntest $x = 2\n```\n", r"^page.md:7: expected this to run"),
+        ("<!-- run: with --steps 2 -->\n```bash\nsmidgen plan\n```\n", r"^page.md:3: .* that takes --steps, got none"),
     ],
 )
 def test_what_fails_names_page_line_and_output(
@@ -140,12 +142,13 @@ d
 def test_flags_are_added_and_the_command_line_is_the_projects(environment: dict[str, str], tmp_path: Path) -> None:
     make_world(tmp_path)
     prepare = "smidgen prepare --pairs pairs.jsonl --out prepared"
-    run(f"<!-- run: with --first 3 -->\n```bash\n{prepare} > said\n```\n", environment, tmp_path)
+    plan = "smidgen plan > planned"
+    run(f"<!-- run: with --first 3 -->\n```bash\n{prepare}\n{plan}\n```\n", environment, tmp_path)
     assert len((tmp_path / "prepared" / "pairs.jsonl").read_text().splitlines()) == 3
     train = "smidgen train dpo --pairs pairs.jsonl --model my-sft-model --out run"
     run(f"<!-- run: dry -->\n```bash\n{train} > said\n```\n", environment, tmp_path)
     assert "160" in (tmp_path / "said").read_text() and not (tmp_path / "run").exists()
-    run("```bash\nsmidgen nonsense || test $? = 2\n```\n", environment, tmp_path)
+    run("```bash\nsmidgen prepare --pairs none --out x || test $? = 2\n```\n", environment, tmp_path)
 
 
 def test_pages_that_are_served_end_by_an_interrupt(environment: dict[str, str], tmp_path: Path) -> None:

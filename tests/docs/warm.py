@@ -18,12 +18,15 @@ import linecache
 import os
 import pkgutil
 import select
+import shlex
 import signal
 import socket
 import sys
 import traceback
 from importlib import import_module
 from typing import Any
+
+from tests.docs.commands import known_flags
 
 LONGEST = 1 << 20
 
@@ -85,6 +88,7 @@ def _become(connection: socket.socket, request: dict[str, Any], streams: list[in
 def _command(argv: list[str]) -> int:
     from smidgen.cli import main
 
+    argv = [*argv, *known_flags(argv, shlex.split(os.environ.get("BLOCK_FLAGS", "")))]
     sys.argv = ["smidgen", *argv]
     try:
         return main(argv)
