@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 import yaml
 from tests.docs.commands import complaint, find_commands, known_flags, split_flags
@@ -33,15 +34,20 @@ def _check_commands(block: Block) -> None:
     text = block.code
     if block.language == "console":
         text = "".join(line + "\n" if line else "\n" for line in console_commands(text))
-    elif block.language == "text":
-        text = "".join(line + "\n" if re.match(r"smidgen [a-z]", line) else "\n" for line in text.splitlines())
-    commands = list(find_commands(text))
+    commands = list(find_commands(text) if block.language != "text" else _told_commands(text))
     for line, words in commands:
         if found := complaint(words):
             raise block.error(found, block.line + line)
     for flag in split_flags(block.flags):
         if not any(known_flags(words, flag) for _, words in commands):
             raise block.error(f"expected a smidgen command that takes {flag[0]}, got none in this block")
+
+
+def _told_commands(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Commands in prose or output: lines that begin with one, up to what is told beside it."""
+    for at, line in enumerate(text.splitlines()):
+        if re.match(r"smidgen [a-z]", line):
+            yield at, line.split()[1:]
 
 
 def _parse_json(text: str) -> None:

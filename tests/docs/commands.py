@@ -63,7 +63,7 @@ def complaint(words: Sequence[str]) -> str | None:
     named = [word for word in rest if not word.startswith("-")]
     if named and command.default_command is None and named[0].isalpha():
         return f"expected a command behind `{' '.join(['smidgen', *words[: len(words) - len(rest)]])}`, got {named[0]}"
-    known = _flags_of(command)
+    known = _flags_of(app, apps)
     for word in rest:
         name = word.split("=")[0]
         if re.match(r"--?[a-z]", name) and name not in known:
@@ -73,12 +73,12 @@ def complaint(words: Sequence[str]) -> str | None:
 
 def known_flags(words: Sequence[str], flags: Sequence[str]) -> list[str]:
     """Those of some flags, with their values, that a command knows; not those it has been given."""
+    app = build_app()
     try:
-        _, apps, rest = build_app().parse_commands(_from_the_command_on(build_app(), words))
+        _, apps, rest = app.parse_commands(_from_the_command_on(app, words))
     except CycloptsError:
         return []
-    *_, command = apps
-    known = _flags_of(command) - {word.split("=")[0] for word in rest if word != "--set"}
+    known = _flags_of(app, apps) - {word.split("=")[0] for word in rest if word != "--set"}
     groups = split_flags(flags)
     return [word for group in groups if group[0].split("=")[0] in known for word in group]
 
@@ -99,8 +99,10 @@ def _from_the_command_on(app: App, words: Sequence[str]) -> list[str]:
     return next((list(words[at:]) for at, word in enumerate(words) if word in names), [])
 
 
-def _flags_of(command: App) -> set[str]:
+def _flags_of(app: App, path: Sequence[App]) -> set[str]:
+    *_, command = path
     if command.default_command is None:
         return EVERYWHERE
-    arguments = command.assemble_argument_collection()
+    with app.app_stack(path):
+        arguments = command.assemble_argument_collection()
     return EVERYWHERE | {name for argument in arguments for name in (*argument.names, *argument.negatives)}

@@ -142,6 +142,7 @@ def warm_environment() -> Iterator[dict[str, str]]:
             "ACCELERATE_USE_CPU": "true",
             "BLOCK_SOCKET": str(tools / "socket"),
             "BROWSER": "true",
+            "CHECKOUT": str(root),
             "COLUMNS": "80",
             "HF_DATASETS_CACHE": str(tools / "datasets"),
             "HF_HUB_OFFLINE": "1",

@@ -123,6 +123,9 @@ cat settings.yaml > copied
 ```python
 from pathlib import Path
 
+import asyncio
+
+await asyncio.sleep(0)
 assert total() == 42 and Path("copied").read_text() == "seed: 3\\n"
 ```
 
@@ -147,7 +150,7 @@ def test_flags_are_added_and_the_command_line_is_the_projects(environment: dict[
     assert len((tmp_path / "prepared" / "pairs.jsonl").read_text().splitlines()) == 3
     train = "smidgen train dpo --pairs pairs.jsonl --model my-sft-model --out run"
     run(f"<!-- run: dry -->\n```bash\n{train} > said\n```\n", environment, tmp_path)
-    assert "160" in (tmp_path / "said").read_text() and not (tmp_path / "run").exists()
+    assert "260" in (tmp_path / "said").read_text() and not (tmp_path / "run").exists()
     run("```bash\nsmidgen prepare --pairs none --out x || test $? = 2\n```\n", environment, tmp_path)
 
 

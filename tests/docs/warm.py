@@ -12,6 +12,7 @@ end its exit code; a Python session with a JSON object for every piece of code.
 from __future__ import annotations
 
 import ast
+import asyncio
 import io
 import json
 import linecache
@@ -23,6 +24,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Awaitable
 from importlib import import_module
 from typing import Any
 
@@ -116,13 +118,19 @@ def _run(piece: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
     code = "\n" * (line - 1) + piece["code"]
     linecache.cache[page] = (len(code), None, io.StringIO(code).readlines(), page)
     try:
-        exec(compile(ast.parse(code, page), page, "exec"), names)
+        compiled = compile(code, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)  # as a notebook's cell
+        if (awaited := eval(compiled, names)) is not None:
+            asyncio.run(_finish(awaited))
     except SyntaxError as error:
         return {"failed": error.lineno or line, "said": traceback.format_exc(limit=0)}
     except BaseException as error:
         frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == page]
         return {"failed": frames[0] if frames and frames[0] else line, "said": traceback.format_exc()}
     return {"failed": None, "said": ""}
+
+
+async def _finish(awaited: Awaitable[None]) -> None:
+    await awaited
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tests.docs.running import Shell
-from tests.synthesis.scripted_teacher import teaching, well_behaved
+from tests.synthesis.scripted_teacher import Turns, teaching, well_behaved
 
 from smidgen.assets import DEMO
 
@@ -17,7 +16,7 @@ TEACHER = "http://localhost:8000/v1"
 
 # How many rows of each file of the demo: few, so that whatever a page does with them is quick.
 ROWS = {
-    "pairs.jsonl": 160,
+    "pairs.jsonl": 260,
     "heldout.jsonl": 24,
     "harmful.txt": 24,
     "harmless.txt": 24,
@@ -44,5 +43,11 @@ def open_world(folder: Path, environment: dict[str, str]) -> Iterator[Shell]:
         yield Shell(make_world(folder), environment, lambda text: text.replace(TEACHER, teacher.url))
 
 
-def _reply(turns: list[dict[str, str]]) -> str | tuple[int, dict[str, Any]]:
+def _reply(turns: Turns) -> str:
+    """What it is asked for: a score, a verdict, or in a critique an answer, what is wrong with it, a refusal."""
+    text = turns[0]["content"]
+    if "Score: N" in text:
+        return "It is good.\nScore: 1"
+    if "Verdict: 1" in text:
+        return "The first.\nVerdict: 1"
     return well_behaved(turns)
