@@ -61,7 +61,7 @@ def complaint(words: Sequence[str]) -> str | None:
         return str(error)
     *_, command = apps
     named = [word for word in rest if not word.startswith("-")]
-    if named and command.default_command is None and named[0].isalpha():
+    if named and command.default_command is None and named[0].islower():
         return f"expected a command behind `{' '.join(['smidgen', *words[: len(words) - len(rest)]])}`, got {named[0]}"
     known = _flags_of(app, apps)
     for word in rest:
@@ -106,3 +106,15 @@ def _flags_of(app: App, path: Sequence[App]) -> set[str]:
     with app.app_stack(path):
         arguments = command.assemble_argument_collection()
     return EVERYWHERE | {name for argument in arguments for name in (*argument.names, *argument.negatives)}
+
+
+def all_flags() -> set[str]:
+    """Every flag of every command."""
+    app = build_app()
+    found = set(EVERYWHERE)
+    waiting = [[app, app[name]] for name in app if not name.startswith("-")]
+    while waiting:
+        path = waiting.pop()
+        found |= _flags_of(app, path)
+        waiting += [[*path, path[-1][name]] for name in path[-1] if not name.startswith("-")]
+    return found

@@ -8,7 +8,8 @@ A comment on the line before a fence, invisible on the rendered page:
     <!-- not run: REASON -->           it needs what a test has not; its smidgen commands must still parse
     <!-- before: CODE -->              code that runs just before the fence's own, in the same shell or namespace
 
-and at the top of a page, `<!-- slow -->`: its test is slow.
+`finished_study FOLDER` in such code puts a small finished study there. At the top of a page, `<!-- slow -->`: its
+test is slow.
 """
 
 from __future__ import annotations

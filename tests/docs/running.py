@@ -25,6 +25,18 @@ ELIDED = "…"
 # Says in which line of the page a command failed; $0 is the page.
 _TRAP = "trap 'echo \"failed at line $LINENO\" >&2' ERR;"
 
+# For hidden code: puts a small finished study where it is told to; made once, in the first page that asks for it.
+FINISHED_STUDY = """\
+#!/bin/sh
+set -e
+made="${0%/*}/study"
+test -f "$made/report.html" || smidgen minimize --pairs pairs.jsonl --model my-sft-model --out "$made" \\
+  --harmful harmful.txt --harmless harmless.txt --recipe.steps 2 --sizes 24 --selector random --swap-rounds 0 \\
+  --refine-groups 0 --confirm-seeds 2 >&2
+mkdir -p "$(dirname "$1")"
+cp -r "$made" "$1"
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Shell:
@@ -135,8 +147,9 @@ def warm_environment() -> Iterator[dict[str, str]]:
         client = tools / "smidgen"
         client.write_text(f"#!{sys.executable} -S\n" + Path(__file__).with_name("on_path.py").read_text("utf-8"))
         client.chmod(0o755)
-        for name in KEPT_AWAY:
-            (tools / name).write_text(f'#!/bin/sh\necho "{name} is not for a page\'s test: say not run" >&2; exit 1\n')
+        refusal = '#!/bin/sh\necho "${0##*/} is not for a page\'s test: say not run" >&2; exit 1\n'
+        for name, script in {"finished_study": FINISHED_STUDY, **dict.fromkeys(KEPT_AWAY, refusal)}.items():
+            (tools / name).write_text(script)
             (tools / name).chmod(0o755)
         environment = inherited | {
             "ACCELERATE_USE_CPU": "true",
@@ -153,7 +166,13 @@ def warm_environment() -> Iterator[dict[str, str]]:
         }
         command: list[Any] = [sys.executable, "-m", "tests.docs.warm", environment["BLOCK_SOCKET"]]
         with subprocess.Popen(
-            command, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=root,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,
         ) as server:
             assert server.stdin and server.stdout
             assert server.stdout.readline() == "ready\n"
