@@ -1,7 +1,7 @@
 """`smidgen` as the blocks of a page find it on PATH: the command line of this project, already imported.
 
 Standard library only, and little of it: it starts for every command. What the comment before a block asks for comes
-in the environment: BLOCK_MODE=interrupted here, flags in BLOCK_FLAGS for the waiting process.
+in the environment: BLOCK_MODE here, flags in BLOCK_FLAGS for the waiting process.
 """
 
 import json
@@ -14,7 +14,8 @@ from pathlib import Path
 
 def main() -> int:
     """Hand the command to the waiting process, with this one's streams; its exit code."""
-    interrupted = os.environ.get("BLOCK_MODE") == "interrupted"
+    mode = os.environ.get("BLOCK_MODE")
+    interrupted = mode == "interrupted"
     reader, writer = os.pipe() if interrupted else (-1, 2)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(os.environ["BLOCK_SOCKET"])
@@ -26,7 +27,8 @@ def main() -> int:
             if interrupted:
                 os.close(writer)
                 _interrupt_once_served(reader, process)
-            return int(answers.read() or 1)
+            code = int(answers.read() or 1)
+            return 0 if (mode, code) == ("with rows left out", 4) else code
 
 
 def _interrupt_once_served(reader: int, process: int) -> None:

@@ -5,6 +5,7 @@ A comment on the line before a fence, invisible on the rendered page:
     <!-- run: dry -->                  each smidgen command that knows --dry-run gets it
     <!-- run: with --steps 4 -->       each smidgen command gets those of these flags that it knows, so that it is quick
     <!-- run: interrupted -->          each smidgen command serves pages: once they answer, it gets Ctrl-C
+    <!-- run: with rows left out -->   exit code 4, done with rows left out, is as good as 0
     <!-- not run: REASON -->           it needs what a test has not; its smidgen commands must still parse
     <!-- before: CODE -->              code that runs just before the fence's own, in the same shell or namespace
 
@@ -41,7 +42,7 @@ class Block:
         page: The page as errors name it, relative to the project.
         line: Of the code's first line, from 1.
         title: The file that the code is written to, in place of running it.
-        mode: How its commands run: plain, dry, interrupted, or not.
+        mode: How its commands run: plain, dry, interrupted, with rows left out, or not.
         flags: Given to each smidgen command.
         reason: Why it is not run.
     """
@@ -127,11 +128,12 @@ def _as_told(block: Block, kind: str, text: str, line: int) -> Block:
             raise block.error("expected a reason, `<!-- not run: REASON -->`, got none", line)
         return replace(block, mode="not", reason=text)
     how, _, flags = text.partition(" ")
-    if text in ("dry", "interrupted"):
+    if text in ("dry", "interrupted", "with rows left out"):
         return replace(block, mode=text, flags=("--dry-run",) if text == "dry" else ())
     if how == "with" and flags.strip():
         return replace(block, flags=tuple(shlex.split(flags)))
-    raise block.error(f"expected `run: dry`, `run: with FLAGS` or `run: interrupted`, got `run: {text}`", line)
+    ways = "`run: dry`, `run: with FLAGS`, `run: with rows left out` or `run: interrupted`"
+    raise block.error(f"expected {ways}, got `run: {text}`", line)
 
 
 def _refuse_lone(comments: list[Token], page: str) -> None:

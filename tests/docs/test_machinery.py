@@ -154,6 +154,14 @@ def test_flags_are_added_and_the_command_line_is_the_projects(environment: dict[
     run("```bash\nsmidgen prepare --pairs none --out x || test $? = 2\n```\n", environment, tmp_path)
 
 
+def test_rows_left_out_stop_a_page_that_does_not_expect_them(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": "a"}\n')
+    fence = "```bash\nsmidgen prepare --pairs bad.jsonl --out x\n```\n"
+    with pytest.raises(PageError, match="exit code 4"):
+        run(fence, environment, tmp_path)
+    run(f"<!-- run: with rows left out -->\n{fence}", environment, tmp_path)
+
+
 def test_pages_that_are_served_end_by_an_interrupt(environment: dict[str, str], tmp_path: Path) -> None:
     make_world(tmp_path)
     run("<!-- run: interrupted -->\n```bash\nsmidgen view pairs.jsonl > said\n```\n", environment, tmp_path)
