@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from cyclopts.types import ExistingFile, PositiveInt
+from cyclopts.types import ExistingFile
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from smidgen.cli.compare_text import comparison_text
 from smidgen.cli.contenders import FOLDER, Contender, contender_of, drawn, drawn_lines
@@ -39,7 +40,7 @@ from smidgen.evaluation.verdict_parsing import PROBLEMS
 from smidgen.evaluation.verdicts import Verdict, read_verdicts, write_verdicts
 from smidgen.models.chat.outside import printable
 from smidgen.runs import write_json
-from smidgen.settings import parse_spec
+from smidgen.settings import PositiveShare, parse_spec
 
 HUMAN = "human"
 # Flags that only models which are still to write have a use for.
@@ -68,9 +69,9 @@ def compare(
     template: Annotated[TemplateName, RARE] = "plain",
     completions: Annotated[PositiveInt | None, RARE, Parameter(metavar="N")] = None,
     max_new_tokens: Annotated[PositiveInt, RARE] = 64,
-    temperature: Annotated[float, RARE] = 1.0,
-    top_p: Annotated[float, RARE] = 1.0,
-    top_k: Annotated[int, RARE] = 0,
+    temperature: Annotated[NonNegativeFloat, RARE] = 1.0,
+    top_p: Annotated[PositiveShare, RARE] = 1.0,
+    top_k: Annotated[NonNegativeInt, RARE] = 0,
     truncate_prompt: Annotated[bool, RARE] = False,
     seed: Seed = 0,
     dry_run: DryRun = False,

@@ -52,7 +52,7 @@ def command_schema(app: App, name: str) -> dict[str, Any]:
             node = node["properties"].setdefault(group, empty)
         if argument.required:
             node.setdefault("required", []).append(last)
-        found = TypeAdapter(argument.hint).json_schema()
+        found = TypeAdapter(argument.field_info.annotation).json_schema()
         if argument.parameter.help:
             found["description"] = " ".join(argument.parameter.help.split())
         if not argument.required and argument.field_info.default is not argument.field_info.empty:

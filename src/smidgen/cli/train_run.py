@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from cyclopts import Parameter
-from cyclopts.types import NonNegativeInt
+from pydantic import NonNegativeInt
 
 from smidgen.cli.flags import FLAT, RARE, flag_settings
 from smidgen.cli.outcome import Outcome, claimed
