@@ -54,11 +54,17 @@ COMMANDS = {
     "view": ("smidgen.cli.view:view", "Show a run's pages: browse pairs, compare blind."),
     "report": ("smidgen.cli.report:report", "Rebuild a run's report from its files."),
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
+    "completion": ("smidgen.cli.completion:completion", "Make a shell complete commands and flags."),
 }
 
 
-def build_app(*, full_help: bool = False) -> App:
-    """The command tree; `full_help` also shows the rare flags."""
+def build_app(*, full_help: bool = False, commands: Mapping[str, App] | None = None) -> App:
+    """The command tree.
+
+    Args:
+        full_help: Also show the rare flags.
+        commands: In place of the real ones, by name.
+    """
     app = App(
         name="smidgen",
         help="Find the smallest set of preference pairs that aligns a language model as well as all of them do.",
@@ -74,7 +80,10 @@ def build_app(*, full_help: bool = False) -> App:
     )
     app.meta.suppress_keyboard_interrupt = False
     for order, (name, (path, summary)) in enumerate(COMMANDS.items()):
-        app.command(path, name=name, help=summary, sort_key=order)
+        if commands is None:
+            app.command(path, name=name, help=summary, sort_key=order)
+        else:
+            app.command(commands[name])
 
     @app.meta.default
     def launch(
