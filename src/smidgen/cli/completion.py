@@ -69,7 +69,9 @@ def _stand_in(flags: list[Mapping[str, Any]], path_type: type) -> Callable[..., 
     for n, flag in enumerate(flags):
         kind = Literal[tuple(flag["choices"])] if flag.get("choices") else kinds[flag["kind"]]
         is_flag = flag["name"].startswith("-")
-        named = Parameter(name=flag["name"], negative="", help=flag["help"]) if is_flag else Parameter(help=flag["help"])
+        named = (
+            Parameter(name=flag["name"], negative="", help=flag["help"]) if is_flag else Parameter(help=flag["help"])
+        )
         place = inspect.Parameter.KEYWORD_ONLY if is_flag else inspect.Parameter.POSITIONAL_ONLY
         parameters.append(inspect.Parameter(f"p{n}", place, default=None, annotation=Annotated[kind, named]))
 

@@ -1,4 +1,4 @@
-"""The list of all commands and flags that shells complete from; `python -m smidgen.cli.completion_flags` writes it anew.
+"""The list of commands and flags that shells complete from; `python -m smidgen.cli.completion_flags` writes it anew.
 
 It is made from the commands themselves, and a test holds the two together.
 """
@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args, get_origin
 from cyclopts import App, Argument
 
 from smidgen.assets import COMPLETION_FLAGS
-from smidgen.cli.flags import LOSSES
 from smidgen.cli.schema import all_commands, registries
 
 _FILES = {"FILE", "FOLDER", "SOURCE", "MODEL", "RUN", "PAIRS|RUN"}
@@ -49,7 +48,7 @@ def _key(flags: dict[str, dict[str, Any]], entry: dict[str, Any]) -> str:
 def _entries(argument: Argument, known: dict[str, list[str]]) -> Sequence[dict[str, Any]]:
     """A flag; and what turns it off, where it is on by default."""
     positional = not argument.name.startswith("-")
-    name = argument.name if not positional else str((argument.parameter.metavar or argument.name))
+    name = argument.name if not positional else str(argument.parameter.metavar or argument.name)
     text = " ".join((argument.parameter.help or "").split())
     entry: dict[str, Any] = {"name": name, "kind": "text", "help": text.partition(". ")[0].rstrip(".")}
     choices = _choices(argument.hint) or known.get(_NAMED.get(name, ""), [])

@@ -23,13 +23,13 @@ def schema(name: Annotated[str, Parameter(metavar="NAME")] = "", /) -> Outcome:
         name: A command such as minimize or "train dpo", or selector, loss or format; without it, everything.
     """
     root, commands = all_commands()
-    registries = {registry.kind: registry for registry in registries()}
-    if name and name not in [*commands, *registries]:
-        raise UsageError(f"unknown {name!r}; expected one of: {', '.join([*commands, *registries])}")
+    kinds = {registry.kind: registry for registry in registries()}
+    if name and name not in [*commands, *kinds]:
+        raise UsageError(f"unknown {name!r}; expected one of: {', '.join([*commands, *kinds])}")
     found = {key: command_schema(root, key) for key in commands if name in ("", key)}
     found |= {
         kind: {function.__name__: settings_schema(function) for function in registry}
-        for kind, registry in registries.items()
+        for kind, registry in kinds.items()
         if name in ("", kind)
     }
     result = found[name] if name else found
