@@ -213,6 +213,13 @@ def test_help_and_version_stay_text(capsys: pytest.CaptureFixture[str], words: s
     assert capsys.readouterr().out == page
 
 
+def test_a_dry_run_says_what_is_done_already(run: Run) -> None:
+    flags = f"{DATA} --first 4 --steps 1 --out out"
+    assert run("train dpo", f"{flags} --dry-run")[1]["stored"] is None
+    assert run("train dpo", flags)[0] == 0
+    assert run("train dpo", f"{flags} --dry-run")[1]["stored"] == "done"
+
+
 @pytest.mark.slow
 def test_pages_end_with_their_outcome(world: Path) -> None:
     command = [sys.executable, "-m", "smidgen", "view", "pairs.jsonl", "--no-browser", "--json"]

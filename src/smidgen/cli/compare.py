@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,15 @@ from cyclopts.types import ExistingFile
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from smidgen.cli.compare_text import comparison_text
-from smidgen.cli.contenders import FOLDER, Contender, contender_of, drawn, drawn_lines
+from smidgen.cli.contenders import (
+    FOLDER,
+    Contender,
+    contender_of,
+    drawn,
+    drawn_lines,
+    planned,
+    planned_line,
+)
 from smidgen.cli.flags import FLAT, RARE, DryRun, Out, Seed, TemplateName
 from smidgen.cli.generators import Local, counted, drawing_of
 from smidgen.cli.outcome import Outcome, claimed
@@ -108,8 +117,8 @@ def compare(
     with claimed(out, "compare", arguments, _inputs(asked, arguments), scratch=(FOLDER,), stores=STORES):
         bench = _bench(arguments)
         given = [v for path in verdicts for v in read_verdicts(path)]
-        if dry_run and writers:
-            return Outcome({"judges": list(bench)}, "dry run: nothing written; what models will write is not known yet")
+        if dry_run and drawing:
+            return _plan_writing(bench, asked, arguments, drawing)
         found, drawings = _completions(asked, arguments, drawing)
         matches = matches_of(found) if found else []
         if dry_run:
@@ -218,6 +227,22 @@ def _completions(
         else:
             found.append(read_completions(one.source, model=one.name or None, prompts=prompts or None))
     return found, drawings
+
+
+def _plan_writing(
+    bench: Mapping[str, Judge], asked: Sequence[Contender], given: Mapping[str, Any], drawing: Drawing
+) -> Outcome:
+    """What a dry run says where models have yet to write what is judged."""
+    prompts = load_prompts(given["prompts"], form=given["prompt_format"]) if given["prompts"] else []
+    written = [planned(one, prompts, drawing, given["out"]) for one in asked if one.is_model]
+    most = len(list(combinations(asked, 2))) * len(prompts) * drawing.n
+    lines = [
+        *map(planned_line, written),
+        f"then at most {most:,} matches to judge by {', '.join(bench) or 'verdicts given'}; what a judge that "
+        "is paid costs depends on what they write",
+        "dry run: nothing written",
+    ]
+    return Outcome({"writes": written, "most_matches": most, "judges": list(bench)}, "\n".join(lines))
 
 
 def _plan(bench: Mapping[str, Judge], matches: Sequence[Match], given: Sequence[Verdict]) -> Outcome:

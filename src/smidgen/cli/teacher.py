@@ -187,6 +187,9 @@ def progress_line(done: int, total: int, seconds: float, spending: Spending, bef
     return "  ".join(parts)
 
 
+_AS_IF_NEW = "as if nothing had been asked before: replies that are kept are not asked for again, and cost nothing"
+
+
 def estimate_lines(found: Estimate) -> list[str]:
     """What a dry run says of calls to come."""
     cost = (
@@ -194,7 +197,10 @@ def estimate_lines(found: Estimate) -> list[str]:
         if found.prices.known
         else ", cost unknown: no prices given"
     )
-    return [f"{found.calls:,} calls, about {found.expected.tokens:,} tokens, at most {found.most.tokens:,}{cost}"]
+    return [
+        f"{found.calls:,} calls, about {found.expected.tokens:,} tokens, at most {found.most.tokens:,}{cost}",
+        _AS_IF_NEW,
+    ]
 
 
 def estimate_data(found: Estimate) -> dict[str, Any]:
