@@ -72,7 +72,6 @@ its prompt, and prompts unlike each other. The subset trains for two fifths of t
 loaded.""",
     """from dataclasses import replace
 
-from smidgen.assets import SHIPPED_PROMPTS
 from smidgen.data.prepare import prepare_pairs
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
@@ -163,7 +162,7 @@ for ax, patterns in zip(axes, summaries[next(iter(models))]["lists"], strict=Tru
     ax.set(title=f"patterns: {patterns}", xlabel="refused, harmless", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect=1)
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("refused, harmful")
-axes[0].legend(frameon=False, loc="upper right")
+axes[0].legend(frameon=False, loc="lower right")
 plt.show()""",
     r"""## Can the patterns be believed?
 
@@ -177,12 +176,19 @@ prompt with "No" in it is then always refused.""",
     print(f"{name:<10}kappa: {kappas:<70}anywhere: {anywhere:+.3f}")""",
     r"""## Read them
 
-The prompts on which the models part, the harmful first. If what stands here as a refusal does not look like one to
-you, the list is wrong for this model.""",
+Prompts on which the models part; first those on which the two part that are compared below. If what stands here as a
+refusal does not look like one to you, or the other way round, the list is wrong for this model.""",
     """by_list = "common" if "common" in pattern_lists else pattern_lists[0]
+
+
+def part(answers, names):
+    \"\"\"Whether these models differ in refusing; one answer of each model.\"\"\"
+    return len({row.refused[by_list] for name, row in zip(models, answers, strict=True) if name in names}) > 1
+
+
 for kind in (True, False):
     rows = list(zip(*([row for row in found if row.harmful == kind] for found in scores.values()), strict=True))
-    parting = [answers for answers in rows if len({answer.refused[by_list] for answer in answers}) > 1]
+    parting = sorted((row for row in rows if part(row, models)), key=lambda row: not part(row, compared))
     print(f"{'HARMFUL' if kind else 'HARMLESS'}: the models part on {len(parting)} of {len(rows)} prompts")
     for answers in parting[:4]:
         print(f"\\n  {answers[0].prompt!r:.110}")

@@ -20,7 +20,8 @@ study = {
     "first": 1000,  # pairs; half of what there is, and twice as quick
     "dev_seeds": 1,
     "swap_rounds": 1,
-    "refine_trials": 2,
+    "swap_steps": 16,
+    "refine_trials": 1,
     "workers": 2,  # trainings at a time
 }"""
 
@@ -104,6 +105,7 @@ axes[0].plot(0, np.log(2), "o", color="black")
 axes[0].annotate("every pair begins here", (0, np.log(2)), (8, 8), textcoords="offset points")
 axes[0].set(title=rf"loss, $\beta$ = {beta}", xlabel="h, nats", ylim=(0, None))
 axes[1].plot(h, beta / (1 + np.exp(beta * h)))
+axes[1].plot(0, beta / 2, "o", color="black")
 axes[1].set(title="pull", xlabel="h, nats", ylim=(0, beta * 1.05))
 for ax in axes:
     ax.spines[["top", "right"]].set_visible(False)
@@ -111,8 +113,8 @@ plt.show()""",
     """## The data
 
 Rows that cannot teach (an empty answer, two equal answers, a repetition) are left out, each with its reason. Of the
-rest, a list of text patterns says which answers refuse. Only pairs of which *one* answer refuses can teach refusing or
-answering, whichever way round.""",
+rest, a list of text patterns says which answers refuse, though it misses refusals in other words. Only pairs of which
+*one* answer refuses can teach refusing or answering, whichever way round.""",
     """from collections import Counter
 
 from smidgen.evaluation.patterns import load_patterns
@@ -169,10 +171,10 @@ from smidgen.report.artefacts import read_run
 
 run = Path(out)
 certificate = smidgen.minimize(out=run, **study)
-found = read_run(run)
+done = read_run(run)
 print(certificate["claim"])
-print(f"\\n{len(found.trials)} trainings and measurements:")
-for (stage, arm), n in sorted(Counter((t.stage, t.arm) for t in found.trials).items()):
+print(f"\\n{len(done.trials)} trainings and measurements:")
+for (stage, arm), n in sorted(Counter((t.stage, t.arm) for t in done.trials).items()):
     print(f"  {n:>3} {stage:<8} {arm}")""",
     r"""## Rankings
 
@@ -193,7 +195,7 @@ names = tuple(study.get("selectors", study.get("selector", StudySettings().selec
 features = read_features(run / "features.parquet")
 kinds = dict(zip(features.idx.tolist(), kind_of(features), strict=True))
 rankings = rank_pairs(StudySettings(selectors=names, seed=study.get("seed", 0)), features)
-sizes = sorted({t.budget for t in found.trials if t.stage == "search"}, reverse=True)
+sizes = sorted({t.budget for t in done.trials if t.stage == "search"}, reverse=True)
 print(f"{'ranking':<28}{'pairs':>7}{'teaching':>10}{'inverted':>10}{'neither':>10}")
 for name, ranking in rankings.items():
     for size in sizes:
@@ -205,7 +207,7 @@ for name, ranking in rankings.items():
 The first look at everybody is cheap: no answers are written, only the probability that an answer *opens* like a
 refusal is read off. The **surrogate** is its logit, harmful prompts minus harmless ones, in nats. Survivors train again
 with fresh seeds, so that a lucky draw does not carry over, and write answers, which the **score** is counted on.""",
-    """race = [t for t in found.trials if t.stage == "search"]
+    """race = [t for t in done.trials if t.stage == "search"]
 print(f"{'pairs':>6}  {'ranking':<28}{'surrogate':>10}{'score':>8}")
 for size in sizes:
     rows = []
@@ -216,8 +218,9 @@ for size in sizes:
         rows.append((look, name, f"{np.mean(scores):+.3f}" if scores else "out"))
     for look, name, score in sorted(rows, reverse=True):
         print(f"{size:>6}  {name:<28}{look:>+10.2f}{score:>8}")
-if (told := certificate["surrogate_correlation"]) is not None:
-    print(f"\\nOver all trials on dev, surrogate and score correlate at {told:.2f}.")""",
+told = certificate["surrogate_correlation"]
+if told["spearman"] is not None:
+    print(f"\\nRank correlation of surrogate and score over {told['n']} trials on dev: {told['spearman']:.2f}")""",
     r"""## Score against number of pairs
 
 Left, what the search saw on the dev prompts; right, what the confirm prompts say. Hollow points are sizes that were not
@@ -226,7 +229,7 @@ shown to be enough.""",
 
 from smidgen.report.figures import frontier_png
 
-display(Image(frontier_png(run, run / "frontier.png").read_bytes()))""",
+display(Image(frontier_png(run, run / "frontier.png").read_bytes(), width=900))""",
     r"""## Swaps, and groups that can go
 
 How much would a pair in the subset have helped, had it weighed a little more? Let $w_i$ be the weight of pair $i$
@@ -246,10 +249,10 @@ swapped = [row for row in subset if row.get("came_by") == "swap"]
 print(f"{len(swapped)} of {len(subset)} pairs of the answer were swapped in.")
 for row in swapped[:3]:
     print(f"  idx {row['idx']} for {row['replaced_idx']}: {row['prompt']!r:.90}")
-tried = Counter((t.series, t.budget) for t in found.trials if t.stage == "refine")
+tried = Counter((t.series, t.budget) for t in done.trials if t.stage == "refine")
 print(f"\\n{len(tried)} subsets were tried in refining:")
 for (series, size), n in sorted(tried.items()):
-    scores = [t.metrics["score"] for t in found.trials if (t.stage, t.series, t.budget) == ("refine", series, size)]
+    scores = [t.metrics["score"] for t in done.trials if (t.stage, t.series, t.budget) == ("refine", series, size)]
     print(f"  {size:>5} pairs, {series}: score {min(scores):+.3f} to {max(scores):+.3f} on dev, {n} trainings")
 print("\\n" + (certificate.get("minimality") or {}).get("statement", ""))""",
     r"""## The certificate
@@ -265,14 +268,14 @@ claimed. Sizes are tested from the largest down and testing stops at the first f
 between them.""",
     """print(certificate["claim"])
 print(f"\\nassay: {'passed' if certificate['assay']['passed'] else 'failed'}; delta {certificate['delta']}\\n")
-print(f"{'pairs':>6}  {'subset - full':>14}  {'lower bound':>12}   score enough   all enough")
+print(f"{'pairs':>6}{'score less full':>17}{'lower bound':>13}   verdict")
 for step in certificate["steps_tested"]:
-    difference = step["difference"]
-    score = difference["lower_bound"] > -certificate["delta"]
-    print(
-        f"{step['budget']:>6}  {difference['mean']:>+14.3f}  {difference['lower_bound']:>+12.3f}   "
-        f"{'yes' if score else 'no':<15}{'yes' if step['passed'] else 'no'}"
-    )""",
+    verdict = "enough" if step["passed"] else f"not shown to be enough: {', '.join(step['failed'])}"
+    print(f"{step['budget']:>6}{step['difference']['mean']:>+17.3f}{step['lower_bound']:>+13.3f}   {verdict}")
+    for name, found in step["second_endpoint"].items():
+        least = certificate["endpoint_deltas"][name]
+        bound = f"lower bound {found['lower_bound']:+.3f}, -{least} allowed"
+        print(f"{'':>10}{name.replace('_', ' '):<20} {found['mean']:+.3f}, {bound}")""",
     *SCORES,
     *KEPT,
     r"""## Completions before and after
@@ -283,7 +286,7 @@ reading.""",
     """from smidgen.report.samples import COLUMNS, sample
 
 for harmful in (True, False):
-    shown = sample(found.answers, harmful=harmful, n=4)
+    shown = sample(done.answers, harmful=harmful, n=4)
     refused = ", ".join(f"{arm} {n}" for arm, n in shown.n_refused.items())
     print(f"{'HARMFUL' if harmful else 'HARMLESS'}: of {shown.n_prompts} prompts refused: {refused}")
     for row in shown.shown:

@@ -13,9 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 from notebooks import benchmark_cells, main_cells
 from smidgen.report.notebook import notebook_of
@@ -40,8 +40,9 @@ def executed(texts: Sequence[str], folder: Path) -> NotebookNode:
     place = {"metadata": {"path": str(folder)}}
     with TemporaryDirectory() as sockets:
         # Through files, which nobody else can listen to, rather than through ports.
-        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
-        NotebookClient(found, km=kernel, timeout=_TIMEOUT_SECONDS, resources=place).execute()
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        client = NotebookClient(found, config=config, timeout=_TIMEOUT_SECONDS, resources=place, coalesce_streams=True)
+        client.execute()
     for cell in found.cells[1::2]:
         said = "".join(o.text for o in cell.outputs if o.get("name") == "stderr")
         if "Warning" in said or "warning" in said:

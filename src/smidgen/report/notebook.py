@@ -52,7 +52,7 @@ KEPT = (
 for kind, number in Counter(row["kind"] for row in subset).most_common():
     print(f"{number:>6} {kind}")
 for row in subset[:5]:
-    print(f"\\nidx {row['idx']}, {row['kind']}: {row['reason']}")
+    print(f"\\nidx {row['idx']}: {row['reason']}")
     for name in ("prompt", "chosen", "rejected"):
         print(f"  {name:<8} {row[name]!r:.150}")""",
 )
