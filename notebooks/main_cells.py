@@ -20,8 +20,7 @@ study = {
     "first": 1000,  # pairs; half of what there is, and twice as quick
     "dev_seeds": 1,
     "swap_rounds": 1,
-    "swap_steps": 16,
-    "refine_trials": 1,
+    "refine_trials": 2,
     "workers": 2,  # trainings at a time
 }"""
 
