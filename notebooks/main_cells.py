@@ -53,10 +53,10 @@ that is done is only read.""",
     """import os
 import warnings
 
-os.environ["TQDM_DISABLE"] = "1"  # no bars while models load,
-warnings.filterwarnings("ignore", message="IProgress")  # and no word on how they would look
+import smidgen
 
-import smidgen""",
+os.environ["TQDM_DISABLE"] = "1"  # no bars while models load,
+warnings.filterwarnings("ignore", message="IProgress")  # and no word on how they would look""",
     f"""## The one cell to change
 
 The demo is a made-up world in which the truth is known: some pairs teach refusing, some teach not to refuse too much,
@@ -198,6 +198,8 @@ sizes = sorted({t.budget for t in done.trials if t.stage == "search"}, reverse=T
 print(f"{'ranking':<28}{'pairs':>7}{'teaching':>10}{'inverted':>10}{'neither':>10}")
 for name, ranking in rankings.items():
     for size in sizes:
+        if len(ranking.order) < size:
+            continue  # it finds no more of its kind
         top = Counter(kinds[int(idx)] for idx in ranking.order[:size])
         teaching = size - top[INVERTED] - top[OTHER]
         print(f"{name:<28}{size:>7}{teaching / size:>10.0%}{top[INVERTED] / size:>10.0%}{top[OTHER] / size:>10.0%}")""",
@@ -212,9 +214,10 @@ for size in sizes:
     rows = []
     for name in names:
         own = [t for t in race if t.budget == size and t.selector == name]
-        look = next(t.metrics["surrogate_score"] for t in own if "score" not in t.metrics)
+        looks = [t.metrics["surrogate_score"] for t in own if "score" not in t.metrics]
         scores = [t.metrics["score"] for t in own if "score" in t.metrics]
-        rows.append((look, name, f"{np.mean(scores):+.3f}" if scores else "out"))
+        if looks:  # a ranking of fewer pairs than that did not run
+            rows.append((looks[0], name, f"{np.mean(scores):+.3f}" if scores else "out"))
     for look, name, score in sorted(rows, reverse=True):
         print(f"{size:>6}  {name:<28}{look:>+10.2f}{score:>8}")
 told = certificate["surrogate_correlation"]
@@ -240,6 +243,7 @@ is computed exactly, by differentiating through every step of the training. Pair
 room for pairs of the same kind with high ones, and the swap stays if a new training agrees. Then groups of pairs are
 dropped, a group at a time: what nobody misses is gone.""",
     """import csv
+import json
 
 with (run / "subset.csv").open(encoding="utf-8", newline="") as file:
     subset = list(csv.DictReader(file))
