@@ -20,6 +20,7 @@ from smidgen.models.load import LanguageModel, load_language_model, save_languag
 from smidgen.models.logprobs import find_layout
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import Layout
+from smidgen.plugins import load_plugins
 from smidgen.study.plan import SUPERVISED, Trial
 from smidgen.training.loop import TrainingLog
 from smidgen.training.preference import reference_logps, train_preference
@@ -44,6 +45,7 @@ class TrialContext:
     openings: tuple[Opening, ...]
     max_new_tokens: int
     threads: int
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class TrialRunner:
     """Holds the base model in memory between trials; only its weights are reset."""
 
     def __init__(self, context: TrialContext) -> None:
+        load_plugins(context.plugins)
         torch.set_num_threads(context.threads)
         self.context = context
         self.lm: LanguageModel = load_language_model(context.model)
