@@ -19,6 +19,7 @@ from smidgen.data.tables import write_subset
 from smidgen.data.templates import load_template
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import UsageError
+from smidgen.evaluation.patterns import SHIPPED
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.selection.features import write_features
 from smidgen.selection.measure import WORK, measure_features
@@ -66,7 +67,7 @@ def select(
     if dry_run:
         text = f"{budget} of {len(prepared.pairs)} pairs by {selector}; dry run: nothing written"
         return Outcome({"budget": budget, "pairs": len(prepared.pairs)}, text, len(prepared.quarantine))
-    prompt_files = [path for path in (harmful, harmless, patterns) if path]
+    prompt_files = [path for path in (harmful, harmless, None if patterns in SHIPPED else patterns) if path]
     inputs = [*data.pairs, model, *([aligned] if aligned else []), *prompt_files]
     with claimed(out, "select", arguments, inputs, stores=(WORK,)):
         features, _ = measure_features(

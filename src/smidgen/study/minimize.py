@@ -171,6 +171,7 @@ def minimize(
         ),
         max_new_tokens=settings.max_new_tokens,
         threads=threads,
+        deciding=settings.deciding,
         plugins=loaded_plugins(),
     )
     with on_threads(threads), local_executor(context, workers=workers) as run_trials:
