@@ -10,8 +10,6 @@ from cyclopts import App, CycloptsError
 
 from smidgen.cli.app import build_app
 
-# Flags of every command, which the command line takes before it looks at the command's own.
-EVERYWHERE = {"--config", "--set", "--json", "--preset", "--course", "--help", "-h", "--help-all", "--version"}
 _SEPARATORS = ";&|()<>\n"
 _OPENS = {"do", "then", "else", "!", "time", "exec", "{"}
 
@@ -51,7 +49,7 @@ def _smidgen_in(command: Sequence[str], line: int) -> Iterator[tuple[int, list[s
 def complaint(words: Sequence[str]) -> str | None:
     """What the command line would not know of a command's words, or None; placeholders such as … are let through."""
     app = build_app()
-    if words and words[0].split("=")[0] in EVERYWHERE:
+    if words and words[0].split("=")[0] in _flags_everywhere(app):
         words = _from_the_command_on(app, words)
     if not words:
         return None
@@ -61,7 +59,9 @@ def complaint(words: Sequence[str]) -> str | None:
         return str(error)
     *_, command = apps
     named = [word for word in rest if not word.startswith("-")]
-    if named and command.default_command is None and named[0].islower():
+    if named and command.default_command is None:
+        if "--plugin" in rest or not named[0].islower():
+            return None  # a plugin's own command, or NAME in place of one: nobody knows their flags here
         return f"expected a command behind `{' '.join(['smidgen', *words[: len(words) - len(rest)]])}`, got {named[0]}"
     known = _flags_of(app, apps)
     for word in rest:
@@ -102,16 +102,23 @@ def _from_the_command_on(app: App, words: Sequence[str]) -> list[str]:
 def _flags_of(app: App, path: Sequence[App]) -> set[str]:
     *_, command = path
     if command.default_command is None:
-        return EVERYWHERE
+        return _flags_everywhere(app)
     with app.app_stack(path):
         arguments = command.assemble_argument_collection()
-    return EVERYWHERE | {name for argument in arguments for name in (*argument.names, *argument.negatives)}
+    own = {name for argument in arguments for name in (*argument.names, *argument.negatives)}
+    return own | _flags_everywhere(app)
+
+
+def _flags_everywhere(app: App) -> set[str]:
+    """Those of every command, which the command line takes before it looks at the command's own."""
+    arguments = app.meta.assemble_argument_collection()
+    return {name for argument in arguments for name in argument.names} | {*app.help_flags, *app.version_flags}
 
 
 def all_flags() -> set[str]:
     """Every flag of every command."""
     app = build_app()
-    found = set(EVERYWHERE)
+    found: set[str] = set()
     waiting = [[app, app[name]] for name in app if not name.startswith("-")]
     while waiting:
         path = waiting.pop()

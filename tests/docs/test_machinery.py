@@ -91,6 +91,7 @@ def test_what_is_not_run_is_not_run_and_known_flags_pass(environment: dict[str, 
     git clone ADDRESS smidgen && pip install -e smidgen
     smidgen train dpo ... --pairs x --beta=2 --loss.beta 1 --no-such-is-quoted
     """.replace(" --loss.beta 1 --no-such-is-quoted", "")
+    code += "smidgen train mine --plugin mine.py --own 3; smidgen train NAME --heldout x; smidgen train … --x\n"
     code += "smidgen --set seed=3 --json view runs/x --no-browser; smidgen minimize --recipe.steps 4 --recipe.dtype …\n"
     run(f"<!-- not run: needs a GPU -->\n```bash\n{code}```\n", environment, tmp_path)
     assert not list(tmp_path.iterdir())
