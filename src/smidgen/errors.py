@@ -20,3 +20,7 @@ class InvalidData(SmidgenError):
     """Data that cannot be used: too many bad rows, a leak between training and benchmark, an empty file."""
 
     exit_code = 3
+
+
+class NotWritten(InvalidData, ValueError):
+    """A file of this project that does not hold what was written; a ValueError for who can do without the file."""

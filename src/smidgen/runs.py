@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from smidgen.errors import UsageError
+from smidgen.errors import NotWritten, UsageError
 
 
 @contextmanager
@@ -90,7 +90,18 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """The value in a JSON file.
+
+    Raises:
+        ValueError: Not JSON in UTF-8, or nested too deeply; a NotWritten, so that a user need not see where.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise NotWritten(
+            f"{path}: expected JSON as it was written, got {str(error)[:200]}. Bring the file back from a copy, or "
+            "move its folder away to do the work again."
+        ) from None
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
