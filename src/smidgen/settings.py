@@ -156,8 +156,9 @@ def load_yaml(text: str) -> Any:
     Raises:
         ValueError: Not YAML, a name given twice in one mapping, or more than a settings file can mean.
     """
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -167,7 +168,8 @@ def load_yaml(text: str) -> Any:
         said = "lists or mappings nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(said) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _check_nodes(root: yaml.Node) -> None:

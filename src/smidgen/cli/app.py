@@ -25,6 +25,7 @@ from smidgen.cli.flags import EVERYWHERE
 from smidgen.cli.help import Help
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.presets import preset_settings
+from smidgen.cli.shown import shown
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.settings import parse_overrides, read_settings
 
@@ -129,9 +130,9 @@ def flag_name(name: str) -> str:
 def finish(outcome: Outcome, *, as_json: bool) -> int:
     """Print what a command has to say; its exit code."""
     if as_json:
-        print(json.dumps(outcome.data, indent=2, ensure_ascii=False, allow_nan=False))
+        print(shown(json.dumps(outcome.data, indent=2, ensure_ascii=False, allow_nan=False)))
     elif outcome.text:
-        print(outcome.text)
+        print(shown(outcome.text))
     sys.stdout.flush()
     return 4 if outcome.n_quarantined else 0
 
@@ -172,5 +173,5 @@ def _unknown_command(error: UnknownCommandError) -> str:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    print(f"smidgen: {message}", file=sys.stderr)
+    print(f"smidgen: {shown(message)}", file=sys.stderr)
     return exit_code
