@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from tests.hostile.readers import OTHER, PAIR, READERS
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -73,20 +72,27 @@ def _tables() -> Iterator[tuple[str, str, bytes]]:
         yield reader, "cut", whole[: len(whole) // 2] + whole[-8:]
         yield reader, "no-thrift-where-pages-are", b"PAR1" + b"\xff" * 40 + whole[44:]
         yield reader, "foot-longer-than-the-file", whole[:-8] + b"\xff\xff\xff\x7fPAR1"
+        yield reader, "column-not-utf-8", whole.replace(b"rejected", b"reject\xf4d")
         yield reader, "marks-alone", b"PAR1PAR1"
         yield reader, "no-columns", _parquet(pa.table({"x": [1]}).select([]))
     years = pa.array([2**60], pa.timestamp("us"))
     bytes_ = {"prompt": [b"\xff"], "chosen": [b"a"], "rejected": [b"b"]}
     yield "pairs_parquet", "year-of-no-calendar", _parquet(pa.table({**_columns(PAIR), "when": years}))
     yield "pairs_parquet", "bytes-for-texts", _parquet(pa.table(bytes_))
-    yield "completions_parquet", "bytes-for-texts", _parquet(
-        pa.table({"number": [1], "model": ["m"], "label": ["L"], "prompt": ["p"], "completions": [[b"\xff"]]})
+    yield (
+        "completions_parquet",
+        "bytes-for-texts",
+        _parquet(
+            pa.table({"number": [1], "model": ["m"], "label": ["L"], "prompt": ["p"], "completions": [[b"\xff"]]})
+        ),
     )
 
 
 def _yaml() -> Iterator[tuple[str, str, bytes]]:
     laughs = "a0: &a0 [ha]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
-    merges = "m0: &m0 {a: 1}\n" + "".join(f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}]}}\n" for i in range(1, 9))
+    merges = "m0: &m0 {a: 1}\n" + "".join(
+        f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}]}}\n" for i in range(1, 9)
+    )
     for reader in ("settings", "task"):
         yield reader, "a-billion-laughs", laughs.encode()
         yield reader, "a-billion-merges", merges.encode()
@@ -115,7 +121,11 @@ def _texts() -> Iterator[tuple[str, str, bytes]]:
         yield reader, "numbers-out-of-order", b"PROMPT 999999999\nCOMPLETION 7-ZZZ\n"
         yield reader, "rules-alone", b"-----\n" * 2000 + b"SUMMARY 1\n" + b"=" * 20_000
     spaces = b" " * 3000
-    yield "samples_text", "spaces-in-a-heading", spaces + b"#" * 3000 + spaces + b"prompt" + spaces + b"1" + spaces + b"x"
+    yield (
+        "samples_text",
+        "spaces-in-a-heading",
+        spaces + b"#" * 3000 + spaces + b"prompt" + spaces + b"1" + spaces + b"x",
+    )
     yield "patterns", "nothing-but-marks", b"\xef\xbb\xbf# a\n\n#b\n"
 
 

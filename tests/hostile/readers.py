@@ -121,7 +121,9 @@ READERS = {
     "pairs_gz": Reader("pairs.jsonl.gz", _pairs, (gzip.compress(_lines(*_SHAPES), mtime=0),)),
     "pairs_json": Reader("pairs.json", _pairs, (json.dumps(_SHAPES).encode(), json.dumps([PAIR], indent=1).encode())),
     "pairs_csv": Reader(
-        "pairs.csv", _pairs, (b'prompt,chosen,rejected,idx\nHi,a,b,1\n"[{""role"": ""user"", ""content"": ""x""}]",c,d,2',)
+        "pairs.csv",
+        _pairs,
+        (b'prompt,chosen,rejected,idx\nHi,a,b,1\n"[{""role"": ""user"", ""content"": ""x""}]",c,d,2',),
     ),
     "pairs_parquet": Reader("pairs.parquet", _pairs, (_parquet(PAIR, OTHER), _parquet(_BOTH))),
     "answers": Reader(

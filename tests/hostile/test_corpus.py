@@ -39,7 +39,9 @@ def test_every_file_is_taken_or_refused_in_time_and_in_little_memory(tmp_path: P
 
 def test_the_corpus_is_what_its_script_makes() -> None:
     for reader, what, content in entries():
-        assert (CORPUS / reader / what).read_bytes() == content, f"{reader}/{what}: run python -m tests.hostile.make_corpus"
+        assert (CORPUS / reader / what).read_bytes() == content, (
+            f"{reader}/{what}: run python -m tests.hostile.make_corpus"
+        )
 
 
 @pytest.mark.parametrize("name", ["pairs.jsonl.gz", "pairs.json.gz", "pairs.csv.gz"])

@@ -173,5 +173,3 @@ def _index() -> str:
     from smidgen.models.group_rewards import INDEX
 
     return INDEX
-
-

@@ -334,7 +334,7 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Record]:
                 for record in _batch_rows(batch):
                     row += 1
                     yield row, record
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         said = " ".join(str(error).split())
         raise InvalidData(
             f"{path}: expected a Parquet file, got one that cannot be read ({said}); save it anew."

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.data.links import refuse_links_out
 from smidgen.data.tables import COLUMNS
 from smidgen.errors import InvalidData, UsageError
 from smidgen.report.certificate import Certificate, interval, read_certificate, read_object
@@ -104,10 +105,11 @@ def read_run(folder: Path | str) -> Run:
     """Read a run's artefacts.
 
     Raises:
-        UsageError: No certificate there: not a run, or one that has not ended.
+        UsageError: No certificate there: not a run, or one that has not ended; or a link that leads out of it.
         InvalidData: An artefact that cannot be read; says which, and what is wrong.
     """
     folder = Path(folder)
+    refuse_links_out(folder)
     if not (folder / "certificate.json").is_file():
         raise UsageError(
             f"expected a finished run at {folder}, found no certificate.json there. "

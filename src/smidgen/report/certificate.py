@@ -13,7 +13,6 @@ from smidgen.evaluation.statistics import Interval
 from smidgen.runs import read_json
 from smidgen.selection.texts import DEFAULT_LIST
 
-
 # No measure comes near; beyond it, numbers overflow in arithmetic on them.
 _MOST = 1e100
 
