@@ -1,4 +1,4 @@
-"""What an enemy makes of a good file: bytes at random, bytes changed here and there, and well-formed JSON gone wrong."""
+"""What an enemy makes of a good file: bytes at random, bytes changed here and there, JSON gone wrong."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ HOSTILE_VALUES: tuple[Any, ...] = (
     "9" * 5000, "1e999", "nan", "[{", "PROMPT 1", "user",
 )  # fmt: skip
 _PIECES = (
-    b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b"\x1f\x8b", b"\r", b"\n", b"\r\n", b'"', b"'", b"\\", b"{", b"}", b"[",
-    b"]", b",", b":", b"-----\n", b"NaN", b"1e999", b"&a [*a]", b"*a", b"!!python/name:os.system ", b"\x1b[2J",
+    b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b"\x1f\x8b", b"\r", b"\n", b"\r\n", b'"', b"'", b"\\", b"{", b"}",
+    b"[", b"]", b",", b":", b"-----\n", b"NaN", b"1e999", b"&a [*a]", b"*a", b"!!python/name:os.system ", b"\x1b[2J",
     b"\xed\xa0\x80", b"PROMPT 1\n", b"COMPLETION 1-A", b" " * 200, b"[" * 3000, b"9" * 5000, b"PAR1", b"PK\x03\x04",
 )  # fmt: skip
 

@@ -39,9 +39,8 @@ def dangers(source: str) -> Iterator[str]:
             function = node.func
             if isinstance(function, ast.Name) and function.id in _BARE:
                 yield function.id
-            if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
-                if (function.value.id, function.attr) in _CALLS:
-                    yield f"{function.value.id}.{function.attr}"
+            if isinstance(function, ast.Attribute) and (ast.unparse(function.value), function.attr) in _CALLS:
+                yield ast.unparse(function)
             for flag in node.keywords:
                 if flag.arg in _FLAGS and not (isinstance(flag.value, ast.Constant) and flag.value.value is False):
                     yield f"{flag.arg}="
@@ -99,7 +98,9 @@ def test_the_trap_springs(sprung: Path) -> None:
     assert sprung.exists()
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "adapter_model.bin", "pytorch_model.bin.index.json"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.safetensors", "adapter_model.bin", "pytorch_model.bin.index.json"]
+)
 def test_pickled_weights_never_unpickle(name: str, folder: Path, sprung: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(pickle.dumps(_Trap(sprung)))

@@ -38,7 +38,7 @@ def said_by(folder: Path, *argv: str) -> bytes:
         [sys.executable, "-W", "ignore", "-c", _ALL_LOGGED,
          *argv],
         cwd=folder, capture_output=True, timeout=200,
-        env=os.environ | dict.fromkeys(NAMES, KEY) | {"OPENAI_LOG": "debug", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        env=os.environ | dict.fromkeys(NAMES, KEY) | {"OPENAI_LOG": "debug", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     return done.stdout + done.stderr
 

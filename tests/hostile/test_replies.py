@@ -24,9 +24,9 @@ from smidgen.synthesis.score_parsing import read_score
 from smidgen.synthesis.whole_refusal import refuses_the_whole
 
 SECONDS = 5.0  # on a busy machine; a pattern that takes the square of a reply's length takes ten times as many
-_PIECES = (" ", "\t", "\n", "\r", "*", "_", "`", "1", "9", ".", ",", "-", "−", "/", "(", ")", "Score:", "Verdict:", "5 ",
-           "</think>", "<think>", "x", "out of ", "of", "I'm sorry, but ", "I cannot ", "can't help but ", "the ", "#",
-           "here is the ", "' ", "\u0301", "\u200b", "’", "and so it goes ")  # fmt: skip
+_PIECES = (" ", "\t", "\n", "\r", "*", "_", "`", "1", "9", ".", ",", "-", "−", "/", "(", ")", "Score:", "Verdict:",
+           "5 ", "</think>", "<think>", "x", "out of ", "of", "I'm sorry, but ", "I cannot ", "can't help but ", "the ",
+           "#", "here is the ", "' ", "\u0301", "\u200b", "’", "and so it goes ")  # fmt: skip
 
 
 def judged(text: str) -> None:

@@ -63,7 +63,8 @@ def test_any_bytes_in_a_runs_file_are_data_or_an_error_in_words(name: str, good:
 
 
 _CELLS = st.sampled_from([v for v in HOSTILE_VALUES if isinstance(v, str) and "\ud800" not in v] + [
-    None, -1, 2**62, 1.5, 1e308, b"\xff", "[1e999]", "[]", '{"score": []}', '{"common": {}}', "[" * 5000, '{"score": 1e999}'
+    None, -1, 2**62, 1.5, 1e308, b"\xff", "[1e999]", "[]", '{"score": []}', '{"common": {}}', "[" * 5000,
+    '{"score": 1e999}',
 ])  # fmt: skip
 
 
@@ -132,7 +133,8 @@ def test_any_value_in_the_votes_is_a_verdict_or_an_error_in_words(tmp_path: Path
 
 
 def test_a_model_name_that_no_text_holds_has_no_votes(tmp_path: Path) -> None:
-    write_matches(tmp_path / "matches.jsonl", [Match(number=1, letter="A", prompt="\ud800", model_a="\udfff", model_b="y", a="", b="")])  # fmt: skip
+    match = Match(number=1, letter="A", prompt="\ud800", model_a="\udfff", model_b="y", a="", b="")
+    write_matches(tmp_path / "matches.jsonl", [match])
     votes = HumanVotes(tmp_path)
     with pytest.raises(SmidgenError):
         votes.cast("Ada", 0, "left")

@@ -1,4 +1,4 @@
-"""What comes in stays in its place: links, names and paths lead nowhere else, terminals obey nothing, files are private."""
+"""What comes in stays in its place: links and names lead nowhere, terminals obey nothing, files are private."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ In production the application tells nobody its schema; here one is made from its
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -72,7 +73,7 @@ def test_no_request_makes_a_page_fail(run: Path) -> None:
         def law(case: schemathesis.Case, fields: list[tuple[str, str]], ours: bool, rater: str) -> None:
             path, method = case.formatted_path, case.method
             client.cookies.set(COOKIE, rater)
-            form = {"data": dict(fields)} if method == "POST" else {"params": fields}
+            form: dict[str, Any] = {"data": dict(fields)} if method == "POST" else {"params": fields}
             answer = client.request(method, path, headers=_OWN if ours else {}, **form)
             # 500 only where a page says so in words; an exception would come up through the client.
             assert answer.status_code in (200, 303, 400, 404, 405) or (method == "POST" and not ours)

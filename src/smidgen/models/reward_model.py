@@ -292,8 +292,8 @@ def _load(name: str, dtype: str, device: str) -> tuple[RewardModel, set[str]]:
         raise
     except Exception as error:  # a folder from outside may make the loader fail in any way
         raise SmidgenError(
-            f"expected a model with safetensors weights and a sequence classifier at {name!r}; {said(error)}. Give a local "
-            "folder with config.json, model.safetensors and the tokenizer, or a reachable hub name."
+            f"expected a model with safetensors weights and a sequence classifier at {name!r}; {said(error)}. Give a "
+            "local folder with config.json, model.safetensors and the tokenizer, or a reachable hub name."
         ) from error
     model, info = loaded
     return RewardModel(language_model(model.to(torch.device(device)), tokenizer)), set(info["missing_keys"])
