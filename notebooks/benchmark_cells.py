@@ -72,6 +72,7 @@ its prompt, and prompts unlike each other. The subset trains for two fifths of t
 loaded.""",
     """from dataclasses import replace
 
+from smidgen.assets import DEMO
 from smidgen.data.prepare import prepare_pairs
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
