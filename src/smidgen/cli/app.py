@@ -12,6 +12,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter, default_name_transform
@@ -35,6 +38,7 @@ from smidgen.cli.numbers import refuse_fractions
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.presets import preset_settings
 from smidgen.errors import UsageError
+from smidgen.plugins import load_plugins
 from smidgen.settings import parse_overrides, read_settings
 
 COMMANDS = {
@@ -93,6 +97,7 @@ def build_app(*, full_help: bool = False, commands: Mapping[str, App] | None = N
         as_json: Annotated[bool, Parameter(name="--json", negative=""), EVERYWHERE] = False,
         preset: Annotated[str | None, Parameter(metavar="NAME"), EVERYWHERE] = None,
         course: Annotated[ExistingDirectory | None, Parameter(metavar="FOLDER"), EVERYWHERE] = None,
+        plugin: Annotated[tuple[ExistingFile, ...], Parameter(metavar="FILE"), EVERYWHERE] = (),
     ) -> int:
         """Run one command and print its outcome.
 
@@ -102,7 +107,10 @@ def build_app(*, full_help: bool = False, commands: Mapping[str, App] | None = N
             as_json: Print the outcome, or why there is none, as one JSON object.
             preset: Settings under a name, such as exercise; --config, --set and flags go first.
             course: With --preset, the folder of a course's data.py, whose lists are read and which is not run.
+            plugin: A Python file that registers a loss, selector, judge or benchmark; it is run. Repeatable.
         """
+        with only_the_outcome(as_json=as_json):
+            _plug_in(plugin)
         sources = [(parse_overrides(override), "--set")] + ([(read_settings(config), str(config))] if config else [])
         if course and not preset:
             raise UsageError("--course: expected --preset beside it, got none; give --preset exercise.")
@@ -138,6 +146,13 @@ def _refuse_flattened_groups(app: App, tokens: Sequence[str], data: Mapping[str,
         raise UsageError(f"{source}: {found[0]!r} is no setting; name what stands below it at the top level.")
 
 
+def _plug_in(files: Sequence[str | Path]) -> None:
+    """Run plugins; a loss among what they register becomes a command."""
+    if files:
+        load_plugins(files)
+        import_module("smidgen.cli.train").offer_losses()
+
+
 def flag_name(name: str) -> str:
     """An argument's flag; a flag that is repeated is named for one value."""
     return "selector" if name == "selectors" else default_name_transform(name)
@@ -161,6 +176,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(tokens: Sequence[str]) -> int:
     as_json = wants_json(tokens)
     try:
+        if asks_for_help(tokens):  # help pages are printed before `launch` is called
+            _plug_in([value for flag, value in pairwise(tokens) if flag == "--plugin"])
         return build_app(full_help="--help-all" in tokens).meta(tokens) or 0
     except BrokenPipeError:
         raise
