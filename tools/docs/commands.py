@@ -10,9 +10,9 @@ from cyclopts import App
 
 from smidgen.cli import app as command_line
 from smidgen.cli.app import COMMANDS, build_app
-from smidgen.cli.flags import EVERYWHERE, LOSSES
+from smidgen.cli.flags import LOSSES
 from tools.docs.flags import Flag, HelpPage, help_page
-from tools.docs.markdown import anchor, code, escaped, page, table
+from tools.docs.markdown import anchor, code, escaped, flag_table, page, table
 
 _TITLES = {"Arguments": "Given by place", "Parameters": "Flags", "Rare": "Rarely needed"}
 _EVERYWHERE = "Everywhere"
@@ -59,7 +59,9 @@ def _overview(root: HelpPage, everywhere: Sequence[Flag]) -> str:
 def _exit_codes() -> str:
     """The paragraph that the command line's own module has on them, as a table."""
     (said,) = re.findall(r"^Exit codes: (.*?)\.$", command_line.__doc__ or "", re.MULTILINE | re.DOTALL)
-    return table(["Code", "Meaning"], ([code(number), meaning] for number, meaning in re.findall(r"(\d+) ([^,]+)", said)))
+    return table(
+        ["Code", "Meaning"], ([code(number), meaning] for number, meaning in re.findall(r"(\d+) ([^,]+)", said))
+    )
 
 
 def _command(first: HelpPage, *below: HelpPage) -> str:
@@ -114,9 +116,9 @@ def _panels(panels: Mapping[str, Sequence[Flag]]) -> Iterator[str]:
 
 
 def _table(flags: Sequence[Flag]) -> str:
-    return table(
+    return flag_table(
         ["Flag", "Type", "Default", "Meaning"],
-        ([code(f"{flag.name} {flag.metavar}".strip()), *_facts(flag)] for flag in flags),
+        ([f"{code(flag.name)} {escaped(flag.metavar)}".strip(), *_facts(flag)] for flag in flags),
     )
 
 
@@ -147,7 +149,7 @@ def _settings(helps: Sequence[HelpPage]) -> str:
         "`--config` names, and `--set max_length=256` on top of it; `--recipe.steps 200` is `steps: 200` below "
         "`recipe:`. Flags go first, then `--set`, then the file, then a preset. A run keeps all of them, resolved, in "
         "its `settings.yaml`, which is such a file. `smidgen settings schema` prints them as JSON schema.",
-        table(
+        flag_table(
             ["Setting", "Type", "Default", "Meaning", "Commands"],
             ([code(name), *facts, _commands(takers[name, *facts], losses)] for name, *facts in sorted(takers)),
         ),

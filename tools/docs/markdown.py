@@ -8,15 +8,18 @@ from collections.abc import Iterable, Sequence
 
 from markdown.extensions.toc import slugify
 
+_CODE = re.compile(r"(`[^`]*`|(?<![\w-])--[a-z][\w-]*(?:\.[\w-]+)*)")
+
 
 def escaped(text: str) -> str:
-    """Plain text on one line; what stands between backticks stays code.
+    """Plain text on one line; flags, and what stands between backticks, are code.
 
-    >>> escaped("a_b < c|d, `x_y`")
-    'a\\\\_b &lt; c\\\\|d, `x_y`'
+    >>> escaped("a_b < c|d, `x_y`, see --dry-run.")
+    'a\\\\_b &lt; c\\\\|d, `x_y`, see `--dry-run`.'
     """
-    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
-    return "".join(part.replace("|", r"\|") if part.startswith("`") else _escaped(part) for part in parts)
+    plain, *rest = _CODE.split(" ".join(text.split()))
+    pairs = zip(rest[::2], rest[1::2], strict=True)
+    return _escaped(plain) + "".join(code(marked.strip("`")) + _escaped(after) for marked, after in pairs)
 
 
 def _escaped(text: str) -> str:
@@ -51,6 +54,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _row(cells: Sequence[str], space: str) -> str:
     return f"|{space}" + f"{space}|{space}".join(cells) + f"{space}|\n"
+
+
+def flag_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose rows become paragraphs where the screen is narrow."""
+    return f'<div class="rows" markdown="1">\n\n{table(columns, rows)}\n</div>\n'
 
 
 def page(title: str, *blocks: str) -> str:

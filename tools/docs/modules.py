@@ -75,7 +75,9 @@ def module_pages(docs: Iterable[Path], *, elsewhere: Set[str]) -> dict[str, str]
     pages = {"python/index.md": _stable()}
     for room, (title, about) in ROOMS.items():
         own = [module for module in modules if _room(module) == room]
-        pages[f"python/{room}.md"] = page(title, about, *(block for module in own for block in _module(module, elsewhere)))
+        pages[f"python/{room}.md"] = page(
+            title, about, *(block for module in own for block in _module(module, elsewhere))
+        )
     return pages
 
 

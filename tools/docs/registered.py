@@ -11,12 +11,10 @@ from smidgen.cli.task_benchmarks import BENCHMARKS
 from smidgen.data.export import export_format
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import templates
-from smidgen.evaluation import judges as _judges  # registers them
 from smidgen.evaluation.judges.base import judge
 from smidgen.evaluation.patterns import SHIPPED, load_patterns
 from smidgen.evaluation.reward_rules import reward_rule
-from smidgen.explain import sheet as _sheet  # registers explanations
-from smidgen.explain.base import explanation
+from smidgen.explain.sheet import explanation
 from smidgen.selection.selectors import selector
 from smidgen.settings import Registry
 from smidgen.synthesis.task import TASKS, Frame, load_task, rubric_of, task_names
@@ -41,7 +39,7 @@ class Kind:
 KINDS = {
     "losses": Kind(
         title="Losses",
-        about="Each is a command, `smidgen train NAME`, and a value of `--loss`, with its settings behind a colon and in "
+        about="Each is a command, `smidgen train NAME`, and a value of `--loss`, with settings behind a colon, and in "
         'weighted sums: `--loss "dpo:beta=0.5 + 0.2*nll"`. A loss gives one value a pair and reduces nothing.',
         registry=loss,
     ),
@@ -52,7 +50,8 @@ KINDS = {
     ),
     "judges": Kind(
         title="Judges",
-        about="`smidgen compare --judge NAME:key=value`, repeatable. Every [reward rule](reward_rules.md) is a judge too.",
+        about="`smidgen compare --judge NAME:key=value`, repeatable. "
+        "Every [reward rule](reward_rules.md) is a judge too.",
         registry=judge,
     ),
     "reward_rules": Kind(
@@ -111,13 +110,14 @@ def _registry(kind: Kind) -> str:
 
 
 def _benchmarks() -> str:
-    about = {
-        "refusal": "`smidgen bench --model MODEL`: what a model refuses, and the number that a study searches by.",
-        **{name: f"`smidgen bench --task TASK`, for tasks that name it. In {b.unit}." for name, b in BENCHMARKS.items()},
-        "surrogate": "The smooth stand-in for the refusal benchmark, by which trials are ranked and pairs swapped.",
+    about = {"refusal": "`smidgen bench --model MODEL`: what a model refuses, and the number that a study searches by."}
+    about |= {
+        name: f"`smidgen bench --task TASK`, for tasks that name it. In {found.unit}."
+        for name, found in BENCHMARKS.items()
     }
+    about["surrogate"] = "The smooth stand-in for the refusal score, by which trials are ranked and pairs swapped."
     blocks = ([f"## {name}", said, directive(f"smidgen.evaluation.{name}", level=3)] for name, said in about.items())
-    return page("Benchmarks", *(block for blocks_of_one in blocks for block in blocks_of_one))
+    return page("Benchmarks", *(block for of_one in blocks for block in of_one))
 
 
 def _refiners() -> str:
@@ -187,7 +187,7 @@ def registries() -> Mapping[str, Registry[Any]]:
     return {name: kind.registry for name, kind in KINDS.items()}
 
 
-def documented_modules() -> set[str]:
+def documented() -> set[str]:
     """Modules and functions that these pages document."""
     whole = {"smidgen.study.swap", "smidgen.study.minimality"}
     whole |= {f"smidgen.evaluation.{name}" for name in ("refusal", "surrogate", *BENCHMARKS)}

@@ -1,4 +1,4 @@
-"""What a builder of sites does not look at: every link, picture and anchor of the built pages, and the navigation."""
+"""What the builder does not look at: links, pictures and anchors of the built pages, other hosts, the navigation."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _problems(path: Path, pages: Mapping[Path, Page], site: Path) -> Iterator[st
         target = _target(path, reference, site) if parts.path else path
         if not target.is_file():
             yield f"links to {reference}, which is not there"
-        elif parts.fragment and target in pages and not _has(pages[target], unquote(parts.fragment)):
+        elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
             yield f"links to {reference}, where no such anchor is"
 
 
@@ -79,10 +79,6 @@ def _target(path: Path, reference: str, site: Path) -> Path:
     inside = unquote(urlsplit(reference).path)
     found = (site / inside.lstrip("/") if inside.startswith("/") else path.parent / inside).resolve()
     return found / "index.html" if found.is_dir() else found
-
-
-def _has(page: Page, fragment: str) -> bool:
-    return fragment in page.anchors
 
 
 def nav_problems(config: Path, docs: Path) -> list[str]:
