@@ -16,6 +16,8 @@ from tools.docs.markdown import anchor, code, escaped, flag_table, page, table
 
 _TITLES = {"Arguments": "Given by place", "Parameters": "Flags", "Rare": "Rarely needed"}
 _EVERYWHERE = "Everywhere"
+# A page without the list of its headings, which has none.
+_WIDE = "---\nhide:\n  - toc\n---\n\n"
 
 
 def command_pages() -> dict[str, str]:
@@ -118,8 +120,12 @@ def _panels(panels: Mapping[str, Sequence[Flag]]) -> Iterator[str]:
 def _table(flags: Sequence[Flag]) -> str:
     return flag_table(
         ["Flag", "Type", "Default", "Meaning"],
-        ([f"{code(flag.name)} {escaped(flag.metavar)}".strip(), *_facts(flag)] for flag in flags),
+        ([f"{', '.join(_shown(flag))} {escaped(flag.metavar)}".strip(), *_facts(flag)] for flag in flags),
     )
+
+
+def _shown(flag: Flag) -> list[str]:
+    return [code(name) for name in (flag.place, *flag.names) if name]
 
 
 def _facts(flag: Flag) -> tuple[str, str, str]:
@@ -140,10 +146,10 @@ def _settings(helps: Sequence[HelpPage]) -> str:
     takers: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for found in helps:
         for flag in _all(found):
-            if flag.name.startswith("--"):
+            if flag.setting:
                 takers[flag.setting, *_facts(flag)].append(found.name)
     losses = [f"train {name}" for found in helps for name in found.commands.get(LOSSES.name, ())]
-    return page(
+    return _WIDE + page(
         "Settings",
         "Every flag is a setting: `--max-length 256` on the command line is `max_length: 256` in the file that "
         "`--config` names, and `--set max_length=256` on top of it; `--recipe.steps 200` is `steps: 200` below "

@@ -14,7 +14,7 @@ from cyclopts.help import HelpEntry, HelpPanel
 from rich.console import Console, ConsoleOptions
 
 _WORDS = {bool: "yes or no", int: "whole number", float: "number", str: "text", Path: "path"}
-_NO_DEFAULT = (None, "", '""', "()", "[]", "None")
+_NO_DEFAULT = ("", '""', "()", "[]", "None")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,14 +22,16 @@ class Flag:
     """A flag, or an argument that is given by its place.
 
     Attributes:
-        name: Such as --max-length, or RUN for one given by its place.
+        place: Such as RUN, for one that may be given by its place; else empty.
+        names: Such as --max-length; none for one that is given by its place alone.
         metavar: What follows a flag; empty for a switch.
         kind: What it may be, in words.
-        default: As help pages show it; empty for none.
+        default: Empty for none.
         says: What it means, one paragraph of plain text.
     """
 
-    name: str
+    place: str
+    names: tuple[str, ...]
     metavar: str
     kind: str
     required: bool
@@ -38,8 +40,8 @@ class Flag:
 
     @property
     def setting(self) -> str:
-        """Its name in a file of settings."""
-        return self.name.split(",")[0].removeprefix("--").replace("-", "_")
+        """Its name in a file of settings; empty where it has none."""
+        return self.names[0].removeprefix("--").replace("-", "_") if self.names else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +100,19 @@ def _flag(entry: HelpEntry) -> Flag:
     if entry.default == "True":
         names += entry.negative_names
     return Flag(
-        name=entry.positional_label or ", ".join(names),
+        place=entry.positional_label or "",
+        names=tuple(names),
         metavar="" if entry.positional_label else (entry.metavar or "").removesuffix("..."),
         kind=in_words(entry.type, entry.choices or ()),
         required=entry.required,
-        default="" if entry.default in _NO_DEFAULT else _plain(entry.default),
+        default=_default(_plain(entry.default)),
         says=_plain(entry.description),
     )
+
+
+def _default(shown: str) -> str:
+    """As a file of settings has it."""
+    return "" if shown in _NO_DEFAULT else {"True": "true", "False": "false"}.get(shown, shown)
 
 
 def in_words(hint: Any, choices: Sequence[str] = ()) -> str:

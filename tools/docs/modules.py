@@ -14,7 +14,7 @@ from tools.docs.registered import directive
 # Rooms of the package with what is said of them; every page of the reference's Python half is one of these.
 ROOMS = {
     "pairs": ("Pairs, settings, errors", "What everything is made of."),
-    "data": ("Data", "From a dataset to checked, encoded pairs, and out again."),
+    "data": ("Data", "From a dataset to checked, encoded pairs, and out again; and what ships."),
     "models": ("Models", "Loading, log-probabilities, completions, chat models, rewards."),
     "training": ("Training", "Losses and other objectives, and the one loop that steps them."),
     "evaluation": ("Evaluation", "Benchmarks, judges, ratings, intervals."),
@@ -93,7 +93,7 @@ def imported(docs: Iterable[Path]) -> set[str]:
 
 def _room(module: str) -> str:
     second = module.split(".")[1]
-    return "pairs" if second in ("errors", "settings", "runs") else second
+    return {"errors": "pairs", "settings": "pairs", "runs": "pairs", "assets": "data"}.get(second, second)
 
 
 def _stable() -> str:
