@@ -26,6 +26,7 @@ from smidgen.cli.help import Help
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.presets import preset_settings
 from smidgen.errors import SmidgenError, UsageError
+from smidgen.plugins import load_plugins
 from smidgen.settings import parse_overrides, read_settings
 
 COMMANDS = {
@@ -79,6 +80,7 @@ def build_app(*, full_help: bool = False) -> App:
         as_json: Annotated[bool, Parameter(name="--json"), EVERYWHERE] = False,
         preset: Annotated[str | None, Parameter(metavar="NAME"), EVERYWHERE] = None,
         course: Annotated[ExistingDirectory | None, Parameter(metavar="FOLDER"), EVERYWHERE] = None,
+        plugin: Annotated[tuple[ExistingFile, ...], Parameter(metavar="FILE"), EVERYWHERE] = (),
     ) -> int:
         """Run one command and print its outcome.
 
@@ -88,7 +90,9 @@ def build_app(*, full_help: bool = False) -> App:
             as_json: Print the outcome as one JSON object.
             preset: Settings under a name, such as exercise; --config, --set and flags go first.
             course: With --preset, the folder of a course's data.py, whose lists are read and which is not run.
+            plugin: A Python file that registers a loss, selector, judge or benchmark; it is run. Repeatable.
         """
+        load_plugins(plugin)
         sources = [(parse_overrides(override), "--set")] + ([(read_settings(config), str(config))] if config else [])
         if course and not preset:
             raise UsageError("--course: expected --preset beside it, got none; give --preset exercise.")

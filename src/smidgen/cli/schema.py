@@ -74,7 +74,9 @@ def _commands() -> tuple[App, list[str]]:
 
 def _registries() -> tuple[Registry[Any], ...]:
     from smidgen.data.export import export_format
+    from smidgen.evaluation.judges.base import judge
+    from smidgen.evaluation.task_benchmarks import benchmark
     from smidgen.selection.selectors import selector
     from smidgen.training.losses import loss
 
-    return selector, loss, export_format
+    return selector, loss, export_format, judge, benchmark

@@ -15,6 +15,7 @@ from smidgen.assets import DEMO
 from smidgen.cli import flags
 from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.progress import study_progress
+from smidgen.evaluation.patterns import SHIPPED
 from smidgen.report.frontier import frontier_text
 from smidgen.report.html import write_report
 from smidgen.report.notebook import write_notebook
@@ -62,6 +63,8 @@ def minimize(**arguments: Any) -> Outcome:
     out = arguments["out"]
     named = ("harmful", "harmless", "confirm_harmful", "confirm_harmless", "public_harmful", "public_harmless")
     files = [arguments[name] for name in (*named, "public_patterns", "aligned")]
+    if arguments["settings"].patterns not in SHIPPED:
+        files.append(arguments["settings"].patterns)
     inputs = [*arguments["pairs"], *arguments["heldout"], arguments["model"], *filter(None, files)]
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from smidgen.errors import UsageError
-from smidgen.evaluation.patterns import SHIPPED
+from smidgen.evaluation.patterns import SHIPPED, list_name
 from smidgen.runs import content_hash
 from smidgen.training.loop import Recipe
 
@@ -115,6 +115,11 @@ class StudySettings:
     def pattern_lists(self) -> tuple[str, ...]:
         """Every refusal list that answers are judged by."""
         return SHIPPED if self.patterns in SHIPPED else (*SHIPPED, self.patterns)
+
+    @property
+    def deciding(self) -> str:
+        """The name, in every record, of the list that decides."""
+        return list_name(self.patterns)
 
     def margins(self, delta: float) -> dict[str, float]:
         """How much each part of the second endpoint may fall below full data."""
