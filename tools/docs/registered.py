@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from smidgen.assets import PRESETS, SHIPPED_PROMPTS
-from smidgen.cli.task_benchmarks import BENCHMARKS
 from smidgen.data.export import export_format
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import templates
 from smidgen.evaluation.judges.base import judge
 from smidgen.evaluation.patterns import SHIPPED, load_patterns
 from smidgen.evaluation.reward_rules import reward_rule
+from smidgen.evaluation.task_benchmarks import TaskBenchmark, benchmark
 from smidgen.explain.sheet import explanation
 from smidgen.selection.selectors import selector
 from smidgen.settings import Registry
@@ -110,14 +110,26 @@ def _registry(kind: Kind) -> str:
 
 
 def _benchmarks() -> str:
-    about = {"refusal": "`smidgen bench --model MODEL`: what a model refuses, and the number that a study searches by."}
-    about |= {
-        name: f"`smidgen bench --task TASK`, for tasks that name it. In {found.unit}."
-        for name, found in BENCHMARKS.items()
-    }
-    about["surrogate"] = "The smooth stand-in for the refusal score, by which trials are ranked and pairs swapped."
-    blocks = ([f"## {name}", said, directive(f"smidgen.evaluation.{name}", level=3)] for name, said in about.items())
-    return page("Benchmarks", *(block for of_one in blocks for block in of_one))
+    blocks = [
+        "## refusal",
+        "`smidgen bench --model MODEL`: what a model refuses, and the number that a study searches by.",
+        directive("smidgen.evaluation.refusal", level=3),
+        "## surrogate",
+        "The smooth stand-in for the refusal score, by which trials are ranked and pairs swapped.",
+        directive("smidgen.evaluation.surrogate", level=3),
+    ]
+    for function in benchmark:
+        blocks += [
+            directive(place(function)),
+            f"`smidgen bench --task TASK`, for tasks that name it. In {function().unit}.",
+            directive(_home(function), level=3),
+        ]
+    return page("Benchmarks", *blocks)
+
+
+def _home(function: Callable[..., TaskBenchmark]) -> str:
+    """The module in which a benchmark's rows and measures are defined."""
+    return function().measures.__module__
 
 
 def _refiners() -> str:
@@ -190,5 +202,5 @@ def registries() -> Mapping[str, Registry[Any]]:
 def documented() -> set[str]:
     """Modules and functions that these pages document."""
     whole = {"smidgen.study.swap", "smidgen.study.minimality"}
-    whole |= {f"smidgen.evaluation.{name}" for name in ("refusal", "surrogate", *BENCHMARKS)}
-    return whole | {place(function) for registry in registries().values() for function in registry}
+    whole |= {"smidgen.evaluation.refusal", "smidgen.evaluation.surrogate", *map(_home, benchmark)}
+    return whole | {place(function) for registry in (*registries().values(), benchmark) for function in registry}
