@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -44,5 +45,6 @@ def render(root: Path) -> list[str]:
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
     done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
     if done.returncode:
-        return [f"zensical build --strict failed:\n{done.stdout}{done.stderr}"]
+        said = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr).partition("Traceback")[0]
+        return [f"zensical build --strict failed:\n{said}"]
     return [*nav_problems(root / "mkdocs.yml", root / "docs"), *site_problems(root / "site")]

@@ -61,6 +61,8 @@ BUILT_ON = (
     "smidgen.study.certificate",
     "smidgen.report.html",
 )
+# Rooms too small for a page, by whose page they stand on.
+_WITH = {"errors": "pairs", "settings": "pairs", "runs": "pairs", "plugins": "pairs", "assets": "data"}
 _IMPORT = re.compile(r"^\s*[+>. ]*\s*(?:from|import) (smidgen\.[\w.]+)(?: import ([\w, ]+))?", re.MULTILINE)
 
 
@@ -93,7 +95,7 @@ def imported(docs: Iterable[Path]) -> set[str]:
 
 def _room(module: str) -> str:
     second = module.split(".")[1]
-    return {"errors": "pairs", "settings": "pairs", "runs": "pairs", "assets": "data"}.get(second, second)
+    return _WITH.get(second, second)
 
 
 def _stable() -> str:
