@@ -12,10 +12,12 @@ import pytest
 
 from smidgen import plugins
 from smidgen.cli import main
+from smidgen.cli.train import app as train_app
 from smidgen.errors import UsageError
 from smidgen.evaluation.judges.base import judge, load_judge
 from smidgen.evaluation.matches import Match
 from smidgen.plugins import load_plugins, loaded_plugins
+from smidgen.training.losses import loss
 
 JUDGE = '''"""A judge that counts exclamation marks."""
 from __future__ import annotations
@@ -112,6 +114,26 @@ def test_on_the_command_line_it_is_in_the_schema(plugin: Write, capsys: pytest.C
     found = json.loads(capsys.readouterr().out)
     assert found["louder"]["properties"]["sign"]["description"] == "What is counted."
     assert {"longer", "chat"} <= found.keys()
+
+
+LOSS = """from smidgen.training.losses import log_ratio_difference, loss
+
+@loss
+def {name}(logps, *, slope: float = 1.0):
+    \"\"\"Minus the log-ratio difference, times a slope.\"\"\"
+    return -slope * log_ratio_difference(logps)
+"""
+
+
+def test_a_loss_is_a_command_however_late_it_comes(
+    plugin: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss, "_functions", dict(loss._functions))
+    argv = ["train", "linear_pull", "--help"]
+    assert main(argv) == 2
+    assert main([*argv, "--plugin", str(plugin("linear_pull", LOSS))]) == 0
+    assert "--slope FLOAT" in capsys.readouterr().out
+    del train_app["linear_pull"]
 
 
 def test_a_changed_plugin_is_other_work(plugin: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,8 +138,8 @@ def _quantile(share: float) -> float:
 def _save(ax: Axes, name: str, *others: Axes) -> None:
     for each in (ax, *others):
         each.spines[["top", "right"]].set_visible(False)
-    ax.figure.savefig(HERE / name, dpi=130, bbox_inches="tight", facecolor="white", metadata={"Software": None})
-    plt.close(ax.figure)  # pyright: ignore[reportArgumentType]
+    plt.savefig(HERE / name, dpi=130, bbox_inches="tight", facecolor="white", metadata={"Software": None})
+    plt.close()
 
 
 if __name__ == "__main__":

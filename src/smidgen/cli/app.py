@@ -14,6 +14,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, default_name_transform
@@ -92,7 +95,7 @@ def build_app(*, full_help: bool = False) -> App:
             course: With --preset, the folder of a course's data.py, whose lists are read and which is not run.
             plugin: A Python file that registers a loss, selector, judge or benchmark; it is run. Repeatable.
         """
-        load_plugins(plugin)
+        _plug_in(plugin)
         sources = [(parse_overrides(override), "--set")] + ([(read_settings(config), str(config))] if config else [])
         if course and not preset:
             raise UsageError("--course: expected --preset beside it, got none; give --preset exercise.")
@@ -119,6 +122,13 @@ def _refuse_flattened_groups(app: App, tokens: Sequence[str], data: Mapping[str,
     groups = {a.field_info.name for a in command.assemble_argument_collection() if "*" in a.names}
     if found := sorted(groups & data.keys()):
         raise UsageError(f"{source}: {found[0]!r} is no setting; name what stands below it at the top level.")
+
+
+def _plug_in(files: Sequence[str | Path]) -> None:
+    """Run plugins; a loss among what they register becomes a command."""
+    if files:
+        load_plugins(files)
+        import_module("smidgen.cli.train").offer_losses()
 
 
 def _asks_for_help(tokens: Sequence[str]) -> bool:
@@ -148,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A hub that cannot be reached is one error at the end, not a line for each try.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
+        if _asks_for_help(tokens):  # help pages are printed before `launch` is called
+            _plug_in([value for flag, value in pairwise(tokens) if flag == "--plugin"])
         return build_app(full_help="--help-all" in tokens).meta(tokens) or 0
     except UnknownCommandError as error:
         return _fail(_unknown_command(error), 2)
