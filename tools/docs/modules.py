@@ -9,7 +9,7 @@ from pathlib import Path
 
 import smidgen
 from tools.docs.markdown import page
-from tools.docs.registered import directive
+from tools.docs.registered import directive, members
 
 # Rooms of the package with what is said of them; every page of the reference's Python half is one of these.
 ROOMS = {
@@ -111,4 +111,4 @@ def _module(module: str, elsewhere: Set[str]) -> Iterator[str]:
         yield from (directive(f"{module}.{name}", level=3) for name in names if name not in there)
     else:
         filters = ["!^_", *(f"!^{name}$" for name in sorted(there))]
-        yield directive(module, level=3, show_root_heading=False, show_root_toc_entry=False, filters=filters)
+        yield members(module, filters=filters)

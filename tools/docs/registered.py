@@ -98,6 +98,11 @@ def directive(path: str, *, level: int = 2, **options: object) -> str:
     return "\n".join([f"::: {path}", "    options:", *(f"      {key}: {value}" for key, value in given.items())])
 
 
+def members(module: str, **options: object) -> str:
+    """The same for a module below a heading of the page's own: what it says of itself, and what it holds."""
+    return directive(module, level=3, show_root_heading=False, show_root_toc_entry=False, **options)
+
+
 def place(function: Callable[..., Any]) -> str:
     """Where a function is defined."""
     return f"{function.__module__}.{function.__qualname__}"
@@ -113,16 +118,16 @@ def _benchmarks() -> str:
     blocks = [
         "## refusal",
         "`smidgen bench --model MODEL`: what a model refuses, and the number that a study searches by.",
-        directive("smidgen.evaluation.refusal", level=3),
+        members("smidgen.evaluation.refusal"),
         "## surrogate",
         "The smooth stand-in for the refusal score, by which trials are ranked and pairs swapped.",
-        directive("smidgen.evaluation.surrogate", level=3),
+        members("smidgen.evaluation.surrogate"),
     ]
     for function in benchmark:
         blocks += [
             directive(place(function)),
             f"`smidgen bench --task TASK`, for tasks that name it. In {function().unit}.",
-            directive(_home(function), level=3),
+            members(_home(function)),
         ]
     return page("Benchmarks", *blocks)
 
@@ -138,9 +143,9 @@ def _refiners() -> str:
         "What `smidgen minimize` does with its best subsets before the final test; `--swap-rounds 0` and "
         "`--refine-groups 0` leave them out.",
         "## Swapping pairs",
-        directive("smidgen.study.swap", level=3),
+        members("smidgen.study.swap"),
         "## Dropping groups of pairs",
-        directive("smidgen.study.minimality", level=3),
+        members("smidgen.study.minimality"),
     )
 
 
