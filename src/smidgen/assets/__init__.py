@@ -1,4 +1,4 @@
-"""What ships with the package: refusal patterns, prompts, presets, the embedded demo and the maker of its world."""
+"""What ships with the package: refusal patterns, prompts, presets, flags, the embedded demo and its maker."""
 
 from pathlib import Path
 
@@ -12,3 +12,6 @@ DEMO = _HERE / "demo"
 
 PRESETS = _HERE / "presets"
 """Folder of the presets, one YAML file each."""
+
+COMPLETION_FLAGS = _HERE / "completion_flags.json"
+"""Every command's flags, for shell completion."""

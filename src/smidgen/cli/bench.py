@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt
+from pydantic import PositiveInt
 
 from smidgen.assets import SHIPPED_PROMPTS
 from smidgen.cli.bench_task import TaskFlags, bench_task

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.types import ExistingFile, PositiveInt
+from cyclopts.types import ExistingFile
+from pydantic import PositiveInt
 
 from smidgen.assets import SHIPPED_PROMPTS
 from smidgen.cli.flags import RARE

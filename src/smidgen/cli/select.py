@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt
+from pydantic import PositiveInt
 
 from smidgen.cli.flags import FLAT, RARE, Aligned, DryRun, Harmful, Harmless, Model, Out, PairData, Seed
 from smidgen.cli.outcome import Outcome, claimed, left_out
@@ -26,6 +26,7 @@ from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import selector as selectors
 from smidgen.selection.selectors import top
 from smidgen.selection.why import subset_columns, why_dropped, why_kept
+from smidgen.settings import PositiveShare
 from smidgen.study.inputs import read_prompts
 from smidgen.study.proxy import trained_proxy
 
@@ -38,7 +39,7 @@ def select(
     budget: Annotated[PositiveInt, Parameter(metavar="PAIRS")],
     selector: Annotated[str, Parameter(metavar="NAME")] = "contrast",
     aligned: Aligned = None,
-    train_aligned: Annotated[float | None, Parameter(metavar="SHARE")] = None,
+    train_aligned: Annotated[PositiveShare | None, Parameter(metavar="SHARE")] = None,
     harmful: Harmful = None,
     harmless: Harmless = None,
     patterns: Annotated[str, RARE, Parameter(metavar="LIST")] = "common",

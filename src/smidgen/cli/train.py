@@ -11,8 +11,8 @@ from pkgutil import iter_modules
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from cyclopts.types import ExistingFile, PositiveInt
-from pydantic import BaseModel
+from cyclopts.types import ExistingFile
+from pydantic import BaseModel, PositiveInt
 
 from smidgen.cli import trainings
 from smidgen.cli.flags import (
