@@ -16,6 +16,8 @@ from tools.docs.build import REFERENCE
 from tools.docs.checks import nav_pages, nav_problems, site_problems
 from tools.docs.markdown import anchor
 
+from smidgen.cli.app import COMMANDS
+
 DOCS = ROOT / "docs"
 WRITTEN = sorted(path for path in DOCS.rglob("*.md") if DOCS / REFERENCE not in path.parents)
 READ = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("recipes/*/README.md")), *WRITTEN]
@@ -71,6 +73,8 @@ def test_every_page_has_a_place_in_the_navigation() -> None:
     nav = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), yaml.BaseLoader)["nav"]
     listed = [name for name in nav_pages(nav) if not name.startswith(f"{REFERENCE}/")]
     assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in WRITTEN)
+    commands = {name for name in nav_pages(nav) if name.startswith(f"{REFERENCE}/commands/")}
+    assert commands == {f"{REFERENCE}/commands/{name}.md" for name in (*COMMANDS, "index")}
 
 
 def links(path: Path) -> Iterator[str]:
