@@ -23,3 +23,7 @@ class InvalidData(SmidgenError):
 
     exit_code = 3
     kind = "invalid_data"
+
+
+class NotWritten(InvalidData, ValueError):
+    """A file of this project that does not hold what was written; a ValueError for who can do without the file."""

@@ -188,7 +188,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = item.partition("=")
         if not equals:
             raise UsageError(f"expected key=value after {name}:, got {item!r}")
-        settings[key.strip()] = yaml.safe_load(value)
+        settings[key.strip()] = yaml_value(value, item)
     return name, settings
 
 
@@ -208,6 +208,63 @@ def parse_sum(spec: str) -> list[tuple[float, str]]:
     return terms
 
 
+MOST_SETTINGS_BYTES = 1_000_000
+_MOST_NODES = 100_000
+# Longer, a number in YAML's base 60 takes minutes to read.
+_MOST_NUMBER = 400
+
+
+def load_yaml(text: str) -> Any:
+    """What a YAML text holds, of plain types alone.
+
+    A few lines of YAML can stand for billions of values, or for a list within itself, by names for what stood before;
+    here every value counts as often as it is named.
+
+    Raises:
+        ValueError: Not YAML, a name given twice in one mapping, or more than a settings file can mean.
+    """
+    loader = None
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_nodes(node)
+        return loader.construct_document(node)
+    except (yaml.YAMLError, OverflowError, RecursionError) as error:
+        said = "lists or mappings nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(said) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _check_nodes(root: yaml.Node) -> None:
+    waiting, n_nodes = [root], 0
+    while waiting:
+        node = waiting.pop()
+        n_nodes += 1
+        if n_nodes > _MOST_NODES:
+            raise ValueError(f"more than {_MOST_NODES:,} values, or one that holds itself")
+        if isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+            if twice := {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ():
+                raise ValueError(f"{min(twice)!r} twice, line {node.start_mark.line + 1} and below")
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif len(node.value) > _MOST_NUMBER and not node.tag.endswith(":str"):
+            raise ValueError(f"a number of {len(node.value):,} characters, line {node.start_mark.line + 1}")
+
+
+def yaml_value(text: str, item: str) -> Any:
+    """The value of a setting on the command line; UsageError, naming the whole item, where it is no YAML."""
+    try:
+        return load_yaml(text)
+    except ValueError:
+        raise UsageError(f"expected a YAML value after =, got {text[:200]!r} in {item[:200]!r}; quote it") from None
+
+
 def read_settings(path: Path | str) -> dict[str, Any]:
     """The settings in a YAML file; an empty file has none.
 
@@ -215,9 +272,13 @@ def read_settings(path: Path | str) -> dict[str, Any]:
         UsageError: Not YAML, or not a mapping of names to values.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected YAML in UTF-8; {' '.join(str(error).split())}") from None
+        if (size := Path(path).stat().st_size) > MOST_SETTINGS_BYTES:
+            raise ValueError(f"{size:,} bytes, above {MOST_SETTINGS_BYTES:,}")
+        found = load_yaml(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(
+            f"{path}: expected settings as YAML in UTF-8, got {' '.join(str(error).split())}. Correct it there."
+        ) from None
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
@@ -240,10 +301,7 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
         *groups, last = path = name.strip().replace("-", "_").split(".")
         if not equals or not all(path):
             raise UsageError(f"expected --set a.b=c, got {item!r}; name a setting, then = and its value")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"expected a YAML value after {name}=, got {text!r}; quote it") from None
+        value = yaml_value(text, item)
         inner = settings
         for group in groups:
             inner = inner.setdefault(group, {})

@@ -23,6 +23,7 @@ from cyclopts import ValidationError as InvalidValue
 from pydantic import ValidationError
 
 from smidgen.cli.outcome import Outcome
+from smidgen.cli.shown import shown
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.settings import out_of_range
 
@@ -77,7 +78,7 @@ def finish(outcome: Outcome, *, as_json: bool) -> int:
     if as_json:
         _print_object(outcome.data)
     elif outcome.text:
-        print(outcome.text)
+        print(shown(outcome.text))
     sys.stdout.flush()
     return 4 if outcome.n_quarantined else 0
 
@@ -87,7 +88,7 @@ def fail(failure: Failure, *, as_json: bool) -> int:
     if as_json:
         _print_object(failure.data)
         sys.stdout.flush()
-    print(f"smidgen: {failure.message}", file=sys.stderr)
+    print(f"smidgen: {shown(failure.message)}", file=sys.stderr)
     return failure.exit_code
 
 
@@ -115,7 +116,7 @@ def failure_of(error: BaseException, tokens: Sequence[str]) -> Failure | None:
 
 
 def _print_object(data: Mapping[str, Any]) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+    print(shown(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def _unknown_command(error: UnknownCommandError) -> str:
