@@ -12,15 +12,32 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 import yaml
+from annotated_types import Interval
 from docstring_parser import DocstringStyle, parse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from smidgen.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Ranges are declared where the type is, and so stand in the schema, in messages and in what is refused.
+Share = Annotated[float, Interval(ge=0, le=1)]
+PositiveShare = Annotated[float, Interval(gt=0, le=1)]
+OpenShare = Annotated[float, Interval(gt=0, lt=1)]
+_OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
+_BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+_RANGES = {
+    ("minimum",): "of at least {minimum:g}",
+    ("exclusiveMinimum",): "above {exclusiveMinimum:g}",
+    ("minimum", "maximum"): "from {minimum:g} to {maximum:g}",
+    ("minimum", "exclusiveMaximum"): "from {minimum:g} to below {exclusiveMaximum:g}",
+    ("exclusiveMinimum", "maximum"): "above {exclusiveMinimum:g} and at most {maximum:g}",
+    ("exclusiveMinimum", "exclusiveMaximum"): "above {exclusiveMinimum:g} and below {exclusiveMaximum:g}",
+}
 
 
 def settings_model(function: Callable[..., Any]) -> type[BaseModel]:
@@ -28,7 +45,7 @@ def settings_model(function: Callable[..., Any]) -> type[BaseModel]:
 
     What the docstring says of an argument becomes its description, in the JSON schema and on the command line.
     """
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     documented = parse(inspect.getdoc(function) or "", DocstringStyle.GOOGLE).params
     said = {p.arg_name: p.description for p in documented}
     found: dict[str, Any] = {
@@ -97,16 +114,66 @@ class Registry(Generic[F]):
         try:
             checked = settings_model(function)(**given)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_said(e)}" for e in error.errors())
-            valid = ", ".join(settings_model(function).model_fields) or "none"
+            known = settings_model(function).model_fields
+            problems = "; ".join(_said(e, known) for e in error.errors())
+            valid = ", ".join(known) or "none"
             raise UsageError(f"{self.kind} {name}: {problems}. Its settings: {valid}") from None
         return functools.partial(function, **{key: getattr(checked, key) for key in type(checked).model_fields})
 
 
-def _said(error: Mapping[str, Any]) -> str:
+def _said(error: Mapping[str, Any], known: Mapping[str, FieldInfo]) -> str:
     """A validator's complaint in the words of whoever wrote the spec."""
+    name = ".".join(map(str, error["loc"]))
+    if name in known and error["type"] in _OUT_OF_RANGE:
+        return out_of_range(name, known[name].rebuild_annotation(), error)
     words = {"extra_forbidden": "no such setting", "missing": "needed, and not given"}
-    return words.get(error["type"]) or str(error["msg"])
+    return f"{name}: {words.get(error['type']) or error['msg']}"
+
+
+def out_of_range(name: str, annotation: Any, error: Mapping[str, Any]) -> str:
+    """What a validator found wrong with a number: what was expected and what came.
+
+    Args:
+        name: Of the setting, as its user writes it.
+        annotation: Its type, with its range.
+        error: The first of a `ValidationError`.
+    """
+    kind = {"int_from_float": "as a whole number "}.get(error["type"], "")
+    return f"expected {name} {kind}{range_words(annotation)}, got {error['input']}"
+
+
+def range_words(annotation: Any) -> str:
+    """The range that an annotation declares, in words; empty where it declares none.
+
+    >>> range_words(PositiveShare)
+    'above 0 and at most 1'
+    """
+    schema = TypeAdapter(annotation).json_schema()
+    parts = (schema, *schema.get("anyOf", ()), schema.get("items", {}))
+    bounds = {key: value for part in parts for key, value in part.items()}
+    words = _RANGES.get(tuple(key for key in _BOUNDS if key in bounds), "")
+    return words.format_map(bounds)
+
+
+def check_ranges(settings: Any) -> None:
+    """Hold a dataclass's values to the ranges that its annotations declare.
+
+    Raises:
+        UsageError: A number out of its range.
+    """
+    for name, (annotation, adapter) in _ranged_fields(type(settings)).items():
+        value = getattr(settings, name)
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            said = out_of_range(name, annotation, error.errors()[0])
+            raise UsageError(f"{said}; leave it out for its default.") from None
+
+
+@functools.cache
+def _ranged_fields(kind: type) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: (hint, TypeAdapter(hint)) for name, hint in hints.items() if range_words(hint)}
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from smidgen.cli.flags import flag_settings
 from smidgen.data.links import refuse_links_out
 from smidgen.data.literals import split_reference
 from smidgen.errors import SmidgenError
+from smidgen.plugins import loaded_plugins
 from smidgen.runs import content_hash, file_hash, open_run, write_text
 from smidgen.settings import settings_yaml
 
@@ -77,6 +78,8 @@ def claimed(
     free = {*_NOT_IDENTITY, *(name for group in arguments.values() for name in getattr(group, "not_identity", ()))}
     identity = {name: value for name, value in settings.items() if name not in free}
     identity |= {"command": command, "inputs": {str(name): input_hash(name) for name in inputs}}
+    if plugins := loaded_plugins():
+        identity["plugins"] = {Path(file).name: file_hash(Path(file)) for file in plugins}
     was_held = (out / "run.json").exists()
     open_run(out, identity, beside=stores)
     try:
