@@ -168,9 +168,11 @@ The cell below does it all. Interrupt it whenever you like: the finished trainin
 from pathlib import Path
 
 from smidgen.report.artefacts import read_run
+from smidgen.runs import read_json
 
 run = Path(out)
-certificate = smidgen.minimize(out=run, **study)
+smidgen.minimize(out=run, **study)
+certificate = read_json(run / "certificate.json")
 done = read_run(run)
 print(textwrap.fill(certificate["claim"], 110))
 print(f"\\n{len(done.trials)} trainings and measurements:")
