@@ -109,7 +109,9 @@ def _block_of(fence: Token, comments: list[Token], page: str) -> Block:
             at = _line(comment) + comment.content[: match.start(3)].count("\n")
             if match[1] == "before":
                 block = _preceded(block, match[3], at)
-            elif match[1] != "slow":
+            elif match[1] == "slow":
+                _check_at_top(comment, page)
+            else:
                 block = _as_told(block, match[1], match[3].strip(), at)
     return block
 
@@ -139,8 +141,15 @@ def _as_told(block: Block, kind: str, text: str, line: int) -> Block:
 def _refuse_lone(comments: list[Token], page: str) -> None:
     for comment in comments:
         match = _COMMENT.match(comment.content)
-        if match and match[1] != "slow":
+        if match and match[1] == "slow":
+            _check_at_top(comment, page)
+        elif match:
             raise PageError(f"{page}:{_line(comment)}: expected a fence after `{match[1]}`, got other text")
+
+
+def _check_at_top(comment: Token, page: str) -> None:
+    if _line(comment) != 1:
+        raise PageError(f"{page}:{_line(comment)}: expected `slow` in the first line, got it here, where nobody looks")
 
 
 def _refuse_hidden_fence(token: Token, page: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from tests.docs.checking import check_block, console_commands
 from tests.docs.pages import Block
 from tests.docs.session import python_session
 
-SECONDS = 300
+SECONDS = 500
 # Commands that would change the machine, or reach beyond it, if a block that should not run did.
 KEPT_AWAY = ("apt-get", "curl", "git", "make", "pip", "pip3", "sudo", "wget")
 ELIDED = "…"
@@ -91,22 +92,37 @@ def run_bash(block: Block, shell: Shell) -> str:
         script = Path(folder) / Path(block.page).name
         # Blank lines put the code where it stands, so that bash names the page's own lines.
         script.write_text(_TRAP + "\n" * (block.line - 1) + shell.rewrite(block.code), encoding="utf-8")
-        command = ["bash", "-Eeuo", "pipefail", str(script)]
-        done = subprocess.run(
-            command,
-            cwd=shell.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-    if done.returncode:
-        places = re.findall(r"failed at line (\d+)|line (\d+):", done.stderr)
+        code, printed, said = _run(["bash", "-Eeuo", "pipefail", str(script)], shell.folder, environment)
+    said = said.replace(str(script), block.page)
+    if code is None:
+        raise block.error(f"expected this to end within {SECONDS} s, got no end:\n{printed}{said}")
+    if code:
+        places = re.findall(r"failed at line (\d+)|line (\d+):", said)
         line = int(next((number for pair in places for number in pair if number), block.line))
-        said = (done.stdout + done.stderr).replace(str(script), block.page)
-        raise block.error(f"expected this to run, got exit code {done.returncode}:\n{said}", line)
-    return done.stdout
+        raise block.error(f"expected this to run, got exit code {code}:\n{printed}{said}", line)
+    return printed
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int | None, str, str]:
+    """Exit code, or None where it did not end in time and was stopped with all it had started; both outputs."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, said = process.communicate(timeout=SECONDS)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGTERM)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            return None, *process.communicate()
+        return process.returncode, printed, said
 
 
 def run_console(block: Block, shell: Shell) -> None:

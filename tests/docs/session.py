@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.docs.pages import Block
 
-SECONDS = 300
+SECONDS = 500
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.docs import running
 from tests.docs.pages import PageError, find_pages, is_slow, read_blocks
 from tests.docs.running import Shell, run_page
 from tests.docs.world import ROWS, make_world
@@ -55,6 +56,7 @@ def test_what_fails_names_page_line_and_output(
         ("<!-- run: with -->\n```bash\nx\n```\n", r"^page.md:1: expected `run: dry`"),
         ("\n<!-- run: dry -->\n\nwords\n\n```bash\nx\n```\n", r"^page.md:2: expected a fence after `run`"),
         ("words\n\n<!-- not run: a GPU -->\n", r"^page.md:3: expected a fence after `not run`"),
+        ("# Page\n\n<!-- slow -->\n\nwords\n", r"^page.md:3: expected `slow` in the first line"),
         ("=== tab\n\n    ```bash\n    x\n    ```\n", r"^page.md:3: expected fences at the margin"),
     ],
 )
@@ -153,6 +155,14 @@ def test_flags_are_added_and_the_command_line_is_the_projects(environment: dict[
     run(f"<!-- run: dry -->\n```bash\n{train} > said\n```\n", environment, tmp_path)
     assert "260" in (tmp_path / "said").read_text() and not (tmp_path / "run").exists()
     run("```bash\nsmidgen prepare --pairs none --out x || test $? = 2\n```\n", environment, tmp_path)
+
+
+def test_what_does_not_end_is_stopped_and_named(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "SECONDS", 3)
+    with pytest.raises(PageError, match=r"(?s)^page.md:2: expected this to end within 3 s.*begun"):
+        run("```bash\necho begun\nsleep 60 | smidgen view pairs.jsonl\n```\n", environment, make_world(tmp_path))
 
 
 def test_rows_left_out_stop_a_page_that_does_not_expect_them(environment: dict[str, str], tmp_path: Path) -> None:
