@@ -92,7 +92,7 @@ def fail(failure: Failure, *, as_json: bool) -> int:
     return failure.exit_code
 
 
-def fail_by_defect(error: Exception, *, as_json: bool) -> None:
+def fail_by_defect(error: BaseException, *, as_json: bool) -> None:
     """Say of an exception that nobody foresaw what a program needs to know; its traceback is for people."""
     if as_json:
         _print_object(Failure("defect", f"{type(error).__name__}: {error}", 1).data)
