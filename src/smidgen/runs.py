@@ -157,6 +157,8 @@ def open_run(folder: Path | str, identity: dict[str, Any], *, beside: Collection
     identity = json.loads(json.dumps(identity))  # as it reads back: tuples are lists
     if marker.exists():
         found = read_json(marker)
+        if not isinstance(found, dict):
+            raise UsageError(f"{marker}: expected the account of a run, got {found!r:.60}. Give another --out.")
         if found != identity:
             keys = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))
             raise UsageError(
