@@ -18,7 +18,7 @@ _LIMITS = ("-timeout=10", "-rss_limit_mb=4000", "-max_len=4096", "-verbosity=0",
 
 with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
     include=["smidgen.data", "smidgen.evaluation", "smidgen.settings", "smidgen.synthesis",
-                                         "smidgen.models.chat", "yaml", "json", "csv", "gzip"]):  # fmt: skip
+                                         "smidgen.models.chat", "json", "csv", "gzip"]):  # fmt: skip
     from tests.hostile.make_corpus import CORPUS
     from tests.hostile.readers import READERS, obeys
 
