@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import PositiveInt
+
 from smidgen.errors import UsageError
 from smidgen.evaluation.judges.base import Desk, Judge, judge, no_verdict
 from smidgen.evaluation.judges.pairwise import DEFAULT_RUBRIC, conversation
@@ -38,9 +40,9 @@ def chat(
     *,
     rubric: str = "",
     samples: str = "",
-    most_samples: int = 20,
-    max_new_tokens: int = 512,
-    most_new_tokens: int = 4096,
+    most_samples: PositiveInt = 20,
+    max_new_tokens: PositiveInt = 512,
+    most_new_tokens: PositiveInt = 4096,
     one_turn: bool = False,
 ) -> Judge:
     """A chat model prefers one of two answers by a rubric, asked once with each of them first.
