@@ -26,6 +26,7 @@ from smidgen.cli.help import Help
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.presets import preset_settings
 from smidgen.errors import SmidgenError, UsageError
+from smidgen.runs import explained
 from smidgen.settings import parse_overrides, read_settings
 
 COMMANDS = {
@@ -159,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _fail(str(error), 1)
+        return _fail(explained(error), 1)
 
 
 def _unknown_command(error: UnknownCommandError) -> str:

@@ -65,11 +65,11 @@ def minimize(**arguments: Any) -> Outcome:
     inputs = [*arguments["pairs"], *arguments["heldout"], arguments["model"], *filter(None, files)]
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
-    if arguments["dry_run"]:
-        return Outcome(certificate, "dry run: no trial was run")
-    write_report(out)
-    document = write_pdf(out)
-    write_notebook(out)
+        if arguments["dry_run"]:
+            return Outcome(certificate, "dry run: no trial was run")
+        write_report(out)
+        document = write_pdf(out)
+        write_notebook(out)
     lines = [
         frontier_text(out),
         "",
