@@ -25,7 +25,8 @@ from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.models.rows import Layout, RowBatch, collate_rows, hide_tokens
 from smidgen.pairs import random_key
-from smidgen.training.loop import Around, LossTerms, Recipe, TrainingLog, draw_batches, step_parts, train, trainable
+from smidgen.training.loop import Around, LossTerms, Recipe, TrainingLog, draw_batches, train, trainable
+from smidgen.training.parts import step_parts
 from smidgen.training.sft import text_blocks
 
 ROW_KINDS: dict[str, tuple[Side, ...]] = {

@@ -36,17 +36,8 @@ from smidgen.training.advantages import (
     token_rewards,
     whiten,
 )
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Objective,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
+from smidgen.training.parts import step_parts
 from smidgen.training.ppo_settings import PPOSettings
 from smidgen.training.rollouts import Prompt, Reference, Rollout, roll_out
 

@@ -17,19 +17,10 @@ from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, PairLogps, TokenLogps, find_layout
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import Layout, RowBatch, collate_rows
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Objective,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
 from smidgen.training.losses import Loss, MissingReference, MissingScores, loss
 from smidgen.training.losses.base import named
+from smidgen.training.parts import step_parts
 
 # Chosen and rejected per-token log-probabilities of one pair under the reference.
 ReferenceLogps = tuple[np.ndarray, np.ndarray]

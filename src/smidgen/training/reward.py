@@ -20,18 +20,8 @@ from smidgen.models.logprobs import computing_in
 from smidgen.models.reward_model import PaddedRows, RewardModel, RowRewards
 from smidgen.models.rows import Tokens
 from smidgen.pairs import PreferencePair
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Objective,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    split_by_tokens,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
+from smidgen.training.parts import split_by_tokens, step_parts
 
 _NAMED_PAIRS = 5
 

@@ -18,16 +18,8 @@ from smidgen.models.load import LanguageModel, language_model
 from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.models.rows import Layout, RowBatch, Tokens, collate_rows
 from smidgen.training.heldout import heldout_loss
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Recipe, TrainingLog, draw_batches, train, trainable
+from smidgen.training.parts import step_parts
 
 END_OF_TEXT = "<|endoftext|>"
 

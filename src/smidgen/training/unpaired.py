@@ -25,19 +25,9 @@ from smidgen.models.logprobs import AnswerLogps, MarkedLogps, TokenLogps, comput
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import Layout, RowBatch, Tokens, collate_rows
 from smidgen.training.heldout import heldout_loss
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Objective,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    split_by_tokens,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
 from smidgen.training.losses.marked import MissingMismatched, UnpairedLoss, kto_unpaired
+from smidgen.training.parts import split_by_tokens, step_parts
 
 
 @dataclass(frozen=True, slots=True)
