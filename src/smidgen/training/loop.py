@@ -19,6 +19,7 @@ from smidgen.models.logprobs import computing_in
 from smidgen.pairs import random_key
 from smidgen.runs import content_hash
 from smidgen.training.checkpoints import Keep, Keeper, Moving
+from smidgen.training.demand import refuse_too_large_a_model, refuse_too_large_a_part
 from smidgen.training.parts import Batch, in_memory, silent
 from smidgen.training.processes import last_part, more_passes, own_parameters, spread, whole
 from smidgen.training.recipe import Recipe, learning_rate_scale
@@ -145,6 +146,7 @@ def train(
 
     Raises:
         NotFinite: A loss or gradient is not finite. The message names its batch, and the last checkpoint, which stays.
+        SmidgenError: There is not the memory for it; said before it is taken, where that can be known.
         UsageError: The checkpoints are of another training.
     """
     with spread(model, shard=around.get("shard", False)) as runner:
@@ -174,6 +176,7 @@ def train(
 
 def _start(runner: nn.Module, recipe: Recipe, adam_epsilon: float) -> Moving:
     parameters = own_parameters(runner)
+    refuse_too_large_a_model(parameters.values())
     device = next(iter(parameters.values())).device
     optimizer = torch.optim.AdamW(
         parameters.values(),
@@ -204,6 +207,7 @@ def _step(
     on_step: OnStep | None,
 ) -> None:
     optimizer, scaler = moving.optimizer, moving.scaler
+    refuse_too_large_a_part(runner, parts, recipe, moving.record.device)
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate * learning_rate_scale(moving.step, steps, recipe)
 
