@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from safetensors.torch import load_file
 
 _MEASURED = {"pairs_per_second", "tokens_per_second", "peak_memory_bytes"}
 _FILES = {
@@ -41,4 +43,24 @@ def left_by(stage: str, out: Path) -> dict[str, Any]:
             found[name] = pq.read_table(folder / name).to_pydict()
     # SQLite's own, there as long as a killed process had it open.
     found["names"] = {name for name in found["names"] if not name.endswith(("-wal", "-shm"))}
+    return found
+
+
+def damaged(folder: Path) -> list[str]:
+    """Files in a folder that are not whole, and what writers left of files that never were."""
+    found = []
+    for path in folder.rglob("*"):
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text())
+            elif path.suffix == ".safetensors":
+                load_file(path)
+            elif path.suffix == ".parquet":
+                pq.read_table(path)
+            elif path.suffix == ".sqlite" and path.stat().st_size:
+                with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+                    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert path.suffix not in (".part", ".lock"), "left over"
+        except Exception as error:
+            found.append(f"{path}: {error}")
     return found

@@ -1,6 +1,6 @@
 """Stages that are killed at random moments, again and again; run by test_killed.py.
 
-    python soak.py KILLS SEED FOLDER < STAGES
+    python -m tests.faults.soak KILLS SEED FOLDER < STAGES
 
 A process of its own, in which everything is imported: its children fork from it, do one call each, and are killed by
 SIGKILL, half of them while a file is being written. STAGES is JSON: by name, smidgen's own arguments, with {out} for
@@ -10,7 +10,6 @@ of them is followed by another in a fresh place, FOLDER/NAME/0, FOLDER/NAME/1 an
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import random
@@ -19,28 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-import torch
+from tests.faults.forked import DONE, fork, preload
 
-from smidgen.cli import main
-
-_MODULES = ("app", "prepare", "select", "study", "critique", "train")
-_DONE = (0, 4)
 _FOREVER = 1e9
-
-
-def child(argv: list[str], log: Path) -> int:
-    """Fork a process that makes one call; its number."""
-    pid = os.fork()
-    if not pid:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        code = 99
-        try:
-            code = main(argv)
-        finally:
-            os._exit(code)
-    return pid
 
 
 def is_writing(folder: Path) -> bool:
@@ -54,7 +34,7 @@ def killed(pid: int, folder: Path, seconds: float, *, while_writing: bool, log: 
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             code = os.waitstatus_to_exitcode(status)
-            assert code in _DONE, f"exit status {code}: {log.read_text()}"
+            assert code in DONE, f"exit status {code}: {log.read_text()}"
             return False
         time.sleep(0.0005)
     os.kill(pid, signal.SIGKILL)
@@ -69,7 +49,7 @@ def soak(argv: list[str], kills: int, draw: random.Random, folder: Path) -> str:
     def call(run: str, seconds: float, *, while_writing: bool = False) -> bool:
         place = folder / run
         place.mkdir(parents=True, exist_ok=True)
-        pid = child([word.format(out=place) for word in argv], log)
+        pid = fork([word.format(out=place) for word in argv], log)
         return killed(pid, place, seconds, while_writing=while_writing, log=log)
 
     started = time.perf_counter()
@@ -85,9 +65,7 @@ def soak(argv: list[str], kills: int, draw: random.Random, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for module in _MODULES:
-        importlib.import_module(f"smidgen.cli.{module}")
+    preload()
     n_kills, seed, out = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     for name, words in json.loads(sys.stdin.read()).items():
         print(f"{name}: {soak(words, n_kills, random.Random(f'{seed} {name}'), out / name)}", flush=True)

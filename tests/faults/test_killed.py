@@ -16,7 +16,7 @@ import pytest
 from tests.faults.left import left_by
 from tests.synthesis.scripted_teacher import teaching
 
-SOAK = Path(__file__).with_name("soak.py")
+ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("SMIDGEN_KILLS", "4"))
 STAGES = ("prepare", "select", "train", "minimize", "critique")
 
@@ -28,10 +28,11 @@ def soaked(commands: dict[str, list[str]], tmp_path_factory: pytest.TempPathFact
     with teaching() as teacher:
         stages = {name: [word.replace("{teacher}", teacher.url) for word in commands[name]] for name in STAGES}
         done = subprocess.run(
-            [sys.executable, str(SOAK), str(KILLS), str(seed), str(folder)],
+            [sys.executable, "-m", "tests.faults.soak", str(KILLS), str(seed), str(folder)],
             input=json.dumps(stages),
             capture_output=True,
             text=True,
+            cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
             check=False,
         )

@@ -13,7 +13,7 @@ from smidgen.runs.files import (
 )
 from smidgen.runs.folder import LOCK, held, open_run
 from smidgen.runs.hashes import content_hash, file_hash
-from smidgen.runs.interrupts import run_async, uninterrupted
+from smidgen.runs.interrupts import deaf_children, run_async, uninterrupted
 from smidgen.runs.room import CannotWrite, explained, room_told
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "content_hash",
+    "deaf_children",
     "explained",
     "file_hash",
     "held",

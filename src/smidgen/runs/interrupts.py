@@ -118,6 +118,19 @@ def holding() -> Iterator[None]:
         _state.holding -= 1
 
 
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Inside, processes that are started never hear Ctrl-C: a terminal sends it to them too, and their parent ends them.
+
+    One that comes meanwhile is heard on leaving.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, where Ctrl-C cancels the work: what waits for an answer is ended in order, then all ends.
 

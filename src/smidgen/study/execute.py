@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 
 from smidgen.errors import SmidgenError
+from smidgen.runs import deaf_children
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
 
@@ -77,9 +78,10 @@ def local_executor(context: TrialContext, *, workers: int) -> Iterator[RunTrials
 
     def run_there(trials: Sequence[Trial], on_result: Callable[[Trial, TrialResult], None]) -> None:
         # The longest first, so that no worker is left with a long one at the end.
-        running: dict[Future[TrialResult], Trial] = {
-            pool.submit(_run_in_worker, trial): trial for trial in sorted(trials, key=lambda t: -t.steps)
-        }
+        with deaf_children():
+            running: dict[Future[TrialResult], Trial] = {
+                pool.submit(_run_in_worker, trial): trial for trial in sorted(trials, key=lambda t: -t.steps)
+            }
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
