@@ -22,6 +22,9 @@ _OF_SQLITE = {8: errno.EROFS, 10: errno.EIO, 13: errno.ENOSPC, 14: errno.EACCES}
 _IN_WORDS = re.compile(r"\b(?:os error|errno) (\d+)\b")
 
 
+_NEXT_TO_NOTHING_BYTES = 1 << 16
+
+
 class CannotWrite(OSError):
     """A file could not be written; the message has its path, the room on its disk, and what to do."""
 
@@ -67,6 +70,14 @@ def _message(number: int, path: Path | str) -> str:
             "to write to; what was there is as it was."
         )
     usage = shutil.disk_usage(next(parent for parent in Path(path).absolute().parents if parent.exists()))
+    if number == errno.EIO:
+        if usage.free > _NEXT_TO_NOTHING_BYTES:
+            return (
+                f"expected to write {path}, got: {os.strerror(number)}. Check the disk, and run the same command again, "
+                "or write to another one; what was written before is whole."
+            )
+        # SQLite's word for it where it cannot lengthen the files beside its own.
+        number = errno.ENOSPC
     free = f"{_bytes(usage.free)} of {_bytes(usage.total)} are free there"
     limit = ", so a quota or a limit of this process it is (ulimit -f)" if number != errno.ENOSPC else ""
     return (
