@@ -120,9 +120,9 @@ def holding() -> Iterator[None]:
 
 @contextmanager
 def deaf_children() -> Iterator[None]:
-    """Inside, processes that are started never hear Ctrl-C: a terminal sends it to them too, and their parent ends them.
+    """Inside, processes that are started never hear Ctrl-C, which a terminal sends to them too: their parent ends them.
 
-    One that comes meanwhile is heard on leaving.
+    One that comes meanwhile is heard here on leaving.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -73,8 +73,8 @@ def _message(number: int, path: Path | str) -> str:
     if number == errno.EIO:
         if usage.free > _NEXT_TO_NOTHING_BYTES:
             return (
-                f"expected to write {path}, got: {os.strerror(number)}. Check the disk, and run the same command again, "
-                "or write to another one; what was written before is whole."
+                f"expected to write {path}, got: {os.strerror(number)}. Check the disk, and run the same command "
+                "again, or write to another one; what was written before is whole."
             )
         # SQLite's word for it where it cannot lengthen the files beside its own.
         number = errno.ENOSPC

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 import torch
+from tqdm import tqdm
 
 from smidgen.errors import SmidgenError
 from smidgen.runs import deaf_children
@@ -37,6 +38,8 @@ def on_threads(n: int) -> Iterator[None]:
 
 def _start_worker(context: TrialContext, parent: int) -> None:
     global _runner
+    # Its own lock is for several processes, and leaks where one of them is ended: the bars of a worker are its own.
+    tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _runner = TrialRunner(context)
 
