@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -160,7 +161,12 @@ def kept(model: PreTrainedModel, tokens: int, dtype: str) -> int:
 def test_the_bound_is_below_what_is_kept_and_not_far(tiny: LanguageModel, architecture: str, dtype: str) -> None:
     model = tiny.model
     if architecture == "llama":
-        sizes = {"hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 3, "num_attention_heads": 4}
+        sizes: dict[str, Any] = {
+            "hidden_size": 64,
+            "intermediate_size": 172,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+        }
         model = AutoModelForCausalLM.from_config(LlamaConfig(vocab_size=60, **sizes))
     # The difference of two lengths: what weights are kept as does not count.
     really = (kept(model, 90, dtype) - kept(model, 30, dtype)) / 60
