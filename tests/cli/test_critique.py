@@ -217,7 +217,7 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(run: Run, tmp_path: Path, task
 
 
 def test_the_task_of_the_page_works(run: Run, tmp_path: Path) -> None:
-    (task,) = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (task,) = re.findall(r"```yaml[^\n]*\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "careful.yaml").write_text(task, encoding="utf-8")
     asked = ("--prompts", "prompts.txt", "--out", "p.jsonl", "--dry-run")
     argv = ("critique", "--task", "careful.yaml", *asked)

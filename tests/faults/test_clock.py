@@ -86,10 +86,11 @@ def test_the_last_vote_is_the_one_that_was_cast_last(tmp_path: Path, monkeypatch
             return cls(next(years, 2020), 1, 1, tzinfo=tz)
 
     monkeypatch.setattr(human, "datetime", Clock)
+    last = None
     for _ in texts:
         shown = votes.next("ada")
         assert shown and votes.cast("ada", shown.place, "left")
-    last = shown.place
+        last = shown.place
     assert votes.undo("ada")
     again = votes.next("ada")
     assert again and again.place == last

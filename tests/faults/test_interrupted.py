@@ -48,7 +48,7 @@ import time
 from pathlib import Path
 from smidgen.runs import atomic_folder, atomic_write, held
 from smidgen.runs.interrupts import interruptible
-from smidgen.cli.app import _fail
+
 with interruptible():
     try:
         with held(sys.argv[1]) as folder, atomic_folder(sys.argv[1] + "/model") as part:
@@ -59,7 +59,8 @@ with interruptible():
             print("written", flush=True)
         print("not reached", flush=True)
     except KeyboardInterrupt:
-        sys.exit(_fail("interrupted", 130))
+        print("smidgen: interrupted", file=sys.stderr)
+        sys.exit(130)
 """
 )
 

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from cyclopts.types import ExistingFile, PositiveInt
+from cyclopts.types import ExistingFile
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from smidgen.cli.compare_plan import plan_of_judging, plan_of_writing
 from smidgen.cli.compare_text import comparison_text
-from smidgen.cli.contenders import FOLDER, Contender, contender_of, drawn, drawn_lines
+from smidgen.cli.contenders import (
+    FOLDER,
+    Contender,
+    contender_of,
+    drawn,
+    drawn_lines,
+)
 from smidgen.cli.flags import FLAT, RARE, DryRun, Out, Seed, TemplateName
 from smidgen.cli.generators import Local, counted, drawing_of
 from smidgen.cli.outcome import Outcome, claimed
@@ -21,8 +29,6 @@ from smidgen.cli.teacher import (
     STORES,
     TeacherFlags,
     asking_progress,
-    estimate_data,
-    estimate_lines,
     spending_lines,
 )
 from smidgen.data.prompts import load_prompts
@@ -39,7 +45,7 @@ from smidgen.evaluation.verdict_parsing import PROBLEMS
 from smidgen.evaluation.verdicts import Verdict, read_verdicts, write_verdicts
 from smidgen.models.chat.outside import printable
 from smidgen.runs import write_json
-from smidgen.settings import parse_spec
+from smidgen.settings import PositiveShare, parse_spec
 
 HUMAN = "human"
 # Flags that only models which are still to write have a use for.
@@ -68,9 +74,9 @@ def compare(
     template: Annotated[TemplateName, RARE] = "plain",
     completions: Annotated[PositiveInt | None, RARE, Parameter(metavar="N")] = None,
     max_new_tokens: Annotated[PositiveInt, RARE] = 64,
-    temperature: Annotated[float, RARE] = 1.0,
-    top_p: Annotated[float, RARE] = 1.0,
-    top_k: Annotated[int, RARE] = 0,
+    temperature: Annotated[NonNegativeFloat, RARE] = 1.0,
+    top_p: Annotated[PositiveShare, RARE] = 1.0,
+    top_k: Annotated[NonNegativeInt, RARE] = 0,
     truncate_prompt: Annotated[bool, RARE] = False,
     seed: Seed = 0,
     dry_run: DryRun = False,
@@ -107,12 +113,12 @@ def compare(
     with claimed(out, "compare", arguments, _inputs(asked, arguments), scratch=(FOLDER,), stores=STORES):
         bench = _bench(arguments)
         given = [v for path in verdicts for v in read_verdicts(path)]
-        if dry_run and writers:
-            return Outcome({"judges": list(bench)}, "dry run: nothing written; what models will write is not known yet")
+        if dry_run and drawing:
+            return plan_of_writing(bench, asked, arguments, drawing)
         found, drawings = _completions(asked, arguments, drawing)
         matches = matches_of(found) if found else []
         if dry_run:
-            return _plan(bench, matches, given)
+            return plan_of_judging(bench, matches, given)
         return _run(_Work(bench, matches, given, drawings, seed), out)
 
 
@@ -217,19 +223,6 @@ def _completions(
         else:
             found.append(read_completions(one.source, model=one.name or None, prompts=prompts or None))
     return found, drawings
-
-
-def _plan(bench: Mapping[str, Judge], matches: Sequence[Match], given: Sequence[Verdict]) -> Outcome:
-    """What a dry run says."""
-    lines = [f"{len(matches)} matches to judge by {', '.join(bench) or 'verdicts given'}; dry run: nothing written"]
-    data: dict[str, Any] = {"matches": len(matches), "verdicts": len(given), "judges": {}}
-    for label, one in bench.items():
-        if isinstance(one, Paid):
-            found = one.plan(matches)
-            data["judges"][label] = estimate_data(found)
-            lines += [f"{label}: {line}" for line in (*estimate_lines(found), *one.notes)]
-            lines.append("replies that are cut are asked for again, on top of that")
-    return Outcome(data, "\n".join(lines))
 
 
 def _run(work: _Work, out: Path) -> Outcome:

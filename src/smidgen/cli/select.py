@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt
+from pydantic import PositiveInt
 
-from smidgen.cli.flags import FLAT, Aligned, DryRun, Harmful, Harmless, Model, Out, PairData, Seed
+from smidgen.cli.flags import FLAT, RARE, Aligned, DryRun, Harmful, Harmless, Model, Out, PairData, Seed
 from smidgen.cli.outcome import Outcome, claimed, left_out
 from smidgen.data.prepare import write_quarantine
 from smidgen.data.tables import write_subset
 from smidgen.data.templates import load_template
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import UsageError
+from smidgen.evaluation.patterns import SHIPPED
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.selection.features import write_features
 from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import selector as selectors
 from smidgen.selection.selectors import top
 from smidgen.selection.why import subset_columns, why_dropped, why_kept
+from smidgen.settings import PositiveShare
 from smidgen.study.inputs import read_prompts
 from smidgen.study.proxy import trained_proxy
 
@@ -37,9 +39,10 @@ def select(
     budget: Annotated[PositiveInt, Parameter(metavar="PAIRS")],
     selector: Annotated[str, Parameter(metavar="NAME")] = "contrast",
     aligned: Aligned = None,
-    train_aligned: Annotated[float | None, Parameter(metavar="SHARE")] = None,
+    train_aligned: Annotated[PositiveShare | None, Parameter(metavar="SHARE")] = None,
     harmful: Harmful = None,
     harmless: Harmless = None,
+    patterns: Annotated[str, RARE, Parameter(metavar="LIST")] = "common",
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> Outcome:
@@ -53,6 +56,7 @@ def select(
         budget: How many pairs to keep.
         selector: The ranking, with its settings: name or name:key=value,…; see `smidgen settings schema selector`.
         train_aligned: Without --aligned, train one on this share of the pairs first, 1 for all; where it is needed.
+        patterns: By which an answer refuses or does not: a shipped list, or a file with one phrase a line.
     """
     arguments = dict(locals())
     rank = selectors.bind(selector)
@@ -64,7 +68,7 @@ def select(
     if dry_run:
         text = f"{budget} of {len(prepared.pairs)} pairs by {selector}; dry run: nothing written"
         return Outcome({"budget": budget, "pairs": len(prepared.pairs)}, text, len(prepared.quarantine))
-    prompt_files = [path for path in (harmful, harmless) if path]
+    prompt_files = [path for path in (harmful, harmless, None if patterns in SHIPPED else patterns) if path]
     inputs = [*data.pairs, model, *([aligned] if aligned else []), *prompt_files]
     with claimed(out, "select", arguments, inputs, stores=(WORK,)):
         features, _ = measure_features(
@@ -75,6 +79,7 @@ def select(
             harmful=dev[0],
             harmless=dev[1],
             aligned=_aligned(aligned, train_aligned, model, prepared.encoded, seed, out / WORK),
+            patterns=patterns,
             work=out / WORK,
         )
         selection = rank(features, seed)

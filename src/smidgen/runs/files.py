@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from smidgen.errors import NotWritten
 from smidgen.runs.interrupts import uninterrupted
 from smidgen.runs.room import room_told
 
@@ -41,7 +42,7 @@ def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            part.chmod(0o644)
+            part.chmod(_let(0o644))
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -64,9 +65,9 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
         part = _part_folder(folder)
         try:
             yield part
-            part.chmod(0o755)
+            part.chmod(_let(0o755))
             for file in part.iterdir():
-                file.chmod(0o644)
+                file.chmod(_let(0o644))
                 _sync(file)
             _sync(part)
             old = folder.replace(_part_folder(folder)) if folder.exists() else None
@@ -77,6 +78,14 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
             raise
         if old:
             shutil.rmtree(old)
+
+
+def _let(mode: int) -> int:
+    """Of these permissions, those that the user gives to new files."""
+    # It can only be read by setting it; what another thread makes meanwhile is the more private.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mode & ~mask
 
 
 def remove_folder(folder: Path | str) -> None:
@@ -94,7 +103,8 @@ def sweep(folder: Path | str) -> None:
     for place, folders, files in os.walk(folder):
         for name in [name for name in folders if _LEFT.fullmatch(name)]:
             folders.remove(name)
-            shutil.rmtree(Path(place, name))
+            if not Path(place, name).is_symlink():
+                shutil.rmtree(Path(place, name))
         for name in files:
             if _LEFT.fullmatch(name):
                 Path(place, name).unlink()
@@ -126,7 +136,18 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """The value in a JSON file.
+
+    Raises:
+        ValueError: Not JSON in UTF-8, or nested too deeply; a NotWritten, so that a user need not see where.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise NotWritten(
+            f"{path}: expected JSON as it was written, got {str(error)[:200]}. Bring the file back from a copy, or "
+            "move its folder away to do the work again."
+        ) from None
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:

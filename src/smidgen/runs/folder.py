@@ -55,7 +55,7 @@ def held(folder: Path | str) -> Iterator[None]:
 def _locked(path: Path) -> int:
     """A descriptor that holds the file, with this process's number in it."""
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             _take(lock, path)
             # Its last holder may have removed it in between; what nobody else can open holds nothing.

@@ -88,6 +88,9 @@ def _leave(message: str) -> None:
     # A progress bar may have hidden the cursor.
     cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
     with suppress(OSError):
+        if "--json" in sys.argv:
+            error = f'{{"kind": "interrupted", "message": "{message}"}}'
+            os.write(1, f'{{"error": {error}, "exit_code": {INTERRUPTED}}}\n'.encode())
         os.write(2, f"{cursor}smidgen: {message}\n".encode())
     os._exit(INTERRUPTED)
 

@@ -43,6 +43,7 @@ def measure_features(
     aligned: Callable[[], LanguageModel] | None = None,
     gradients: GradientSettings = _GRADIENTS,
     also: Sequence[ColumnGroup] = (),
+    patterns: str = DEFAULT_LIST,
     work: Path | None = None,
     dtype: str = "float32",
     on_block: OnBlock = lambda group, done, total: None,
@@ -59,6 +60,7 @@ def measure_features(
         aligned: Gives the model after training on all pairs, once it is needed; None leaves its columns out.
         gradients: Of what runs the gradient columns are, where one is asked for.
         also: Further groups of columns.
+        patterns: The list by which an answer refuses or does not: a shipped one, or a file's; all shipped ones vote.
         work: Folder of the store; what it holds of these pairs, models and prompts is not measured again. None for a
             folder that goes when the features do.
         dtype: Of the models' computation over the pairs, one of `DTYPES`, or "auto" as in `computing_dtype`.
@@ -73,10 +75,12 @@ def measure_features(
     """
     check_order(pairs, encoded)
     dev = look_at_prompts(lm, template, harmful, harmless)
-    patterns = load_pattern_lists(SHIPPED)
+    lists = load_pattern_lists(SHIPPED if patterns in SHIPPED else (*SHIPPED, patterns))
+    (own,) = load_pattern_lists([patterns])
+    decides = [(found.name, found.patterns) for found in (*lists, *([own] if patterns != DEFAULT_LIST else []))]
     reference = reference_group(lm, pairs, encoded, template=template, dev=dev, dtype=dtype)
     groups = [
-        text_group(pairs, encoded, patterns, [(found.name, found.patterns) for found in patterns]),
+        text_group(pairs, encoded, lists, decides, deciding=own.name),
         reference,
         pair_vector_group(reference),
     ]
@@ -85,8 +89,7 @@ def measure_features(
     if aligned is not None:
         aligned = cache(aligned)
         groups.append(aligned_group(aligned, encoded, dtype=dtype))
-    (common,) = [found for found in patterns if found.name == DEFAULT_LIST]
-    openings = refusal_openings((pair.chosen_text for pair in pairs), common.matches, template, lm.tokenizer)
+    openings = refusal_openings((pair.chosen_text for pair in pairs), own.matches, template, lm.tokenizer)
     source = GradientSource(
         settings=gradients,
         lm=lm,

@@ -20,7 +20,7 @@ from smidgen.models.rows import Layout, RowBatch, collate_rows
 from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
 from smidgen.training.losses import Loss, MissingReference, MissingScores, loss
 from smidgen.training.losses.base import named
-from smidgen.training.parts import step_parts
+from smidgen.training.parts import Parts, step_parts
 
 # Chosen and rejected per-token log-probabilities of one pair under the reference.
 ReferenceLogps = tuple[np.ndarray, np.ndarray]
@@ -233,7 +233,7 @@ def train_preference(
     lengths = [len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs]
     drawn = draw_batches([p.idx for p in pairs], lengths, batch_size=recipe.batch_size, steps=steps, seed=seed)
 
-    def batches(start: int) -> Iterator[list[PairBatch]]:
+    def batches(start: int) -> Iterator[Parts[PairBatch]]:
         for examples in drawn[start:]:
             yield step_parts(examples, lengths, recipe, one_batch)
 
