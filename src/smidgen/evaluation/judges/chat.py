@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from smidgen.models.chat.spending import Spending
 from smidgen.models.chat.teacher import Teacher, open_chat
 from smidgen.models.chat.whole import Asking, whole_reply
 from smidgen.pairs import Messages
+from smidgen.runs import run_async
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class ChatJudge:
     def __call__(self, matches: Sequence[Match]) -> list[Verdict]:
         asked = [(m, *self._orders(m)) for m in matches]
         distinct = list(dict.fromkeys(turns for _, *orders in asked for turns in orders))
-        said = asyncio.run(self._ask(distinct))
+        said = run_async(self._ask(distinct))
         return [
             _verdict(m, *(said[turns] for turns in orders)) if orders else no_verdict(m, "chat", outcome=TIE)
             for m, *orders in asked
