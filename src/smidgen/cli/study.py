@@ -48,7 +48,9 @@ _FLAGS = {
     "max_bad_fraction": flags.MaxBadFraction,
     "allow_leaks": flags.AllowLeaks,
     "settings": Annotated[StudySettings, flags.SETTINGS],
-    "threads": Annotated[int, flags.RARE],
+    "threads": Annotated[PositiveInt, flags.RARE],
+    "executor": flags.Executor,
+    "address": flags.Address,
     "dry_run": flags.DryRun,
 }
 
@@ -125,7 +127,13 @@ def _public(out: Path) -> list[str]:
 
 
 def demo(
-    *, out: flags.Out = Path("runs/demo"), seed: flags.Seed = 0, workers: int = 2, dry_run: flags.DryRun = False
+    *,
+    out: flags.Out = Path("runs/demo"),
+    seed: flags.Seed = 0,
+    workers: int = 2,
+    executor: flags.Executor = "local",
+    address: flags.Address = None,
+    dry_run: flags.DryRun = False,
 ) -> Outcome:
     """Run a whole study on embedded data: offline, in minutes.
 
@@ -143,6 +151,8 @@ def demo(
         model=str(DEMO / "model"),
         settings=TypeAdapter(StudySettings).validate_python(read_settings(DEMO / "settings.yaml") | {"seed": seed}),
         workers=workers,
+        executor=executor,
+        address=address,
         dry_run=dry_run,
         **prompts,
     )

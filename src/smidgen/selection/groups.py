@@ -146,6 +146,7 @@ def reference_group(
         columns=_REFERENCE,
         decides=lambda: (lm.fingerprint, str(lm.model.dtype), template.name, dtype, dev.decides),
         prepare=prepare,
+        apart=True,
     )
 
 
@@ -181,4 +182,5 @@ def aligned_group(
         decides=lambda: (aligned().fingerprint, str(aligned().model.dtype), dtype),
         prepare=prepare,
         on_demand=True,
+        apart=True,
     )
