@@ -25,8 +25,14 @@ _OLDEST = (2, 52)  # the first with tokens
 _CONNECT_SECONDS = 10
 _PROBE_SECONDS = 60
 _PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
-_QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
-# The last keeps Ray from putting the machine's own address in the place of 127.0.0.1, whatever its name says.
+# Ray would report dead workers on standard output, where a command's own outcome goes; the fleet says it better.
+_QUIET = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
+}
+# It keeps Ray from putting the machine's own address in the place of 127.0.0.1, whatever its name says.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 

@@ -162,9 +162,12 @@ class Fleet:
         """End all workers, and remove what they kept on their machines."""
         for worker in (*self._idle, *self._starting.values(), *(worker for worker, _ in self._running.values())):
             ray.kill(worker)
+        here = ray.get_runtime_context().get_node_id()
+        others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
         clean: Any = ray.remote(num_cpus=0, max_retries=0)(_forget)
-        places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]]
+        places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in others]
         asked = [clean.options(scheduling_strategy=place).remote(self._name) for place in places]
+        _forget(self._name)
         if asked:
             ray.wait(asked, num_returns=len(asked), timeout=_CLEAN_SECONDS)
 
