@@ -58,7 +58,7 @@ def _head(source: Path, target: Path, n_lines: int) -> None:
 
 
 def command(out: str, *more: str) -> list[str]:
-    words = ["--json", "minimize", "--config", "settings.yaml", "--pairs", "pairs.jsonl", "--heldout", "heldout.jsonl"]
+    words = ["minimize", "--json", "--config", "settings.yaml", "--pairs", "pairs.jsonl", "--heldout", "heldout.jsonl"]
     words += ["--model", "base", "--harmful", "harmful.txt", "--harmless", "harmless.txt"]
     words += ["--confirm-harmful", "confirm_harmful.txt", "--confirm-harmless", "confirm_harmless.txt"]
     return [sys.executable, "-m", "smidgen", *words, "--out", out, *more]
@@ -161,7 +161,7 @@ def test_interrupted_it_says_so_and_leaves_no_process(data: Path) -> None:
     code, out, err = ended(process)
     assert (code, out) == (130, "")
     assert "interrupted; run the same command again to resume" in err
-    assert "Traceback" not in err and "[" not in err.replace("[0m", "")
+    assert len(err.splitlines()) <= 5, err
     assert all_gone(relatives)
 
 

@@ -40,7 +40,7 @@ from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import selector as selectors
 from smidgen.selection.selectors import top
 from smidgen.selection.why import subset_columns, why_dropped, why_kept
-from smidgen.study.execute import on_threads, open_executor
+from smidgen.study.execute import check_executor, on_threads, open_executor
 from smidgen.study.inputs import read_prompts
 from smidgen.study.proxy import trained_proxy
 
@@ -77,6 +77,7 @@ def select(
         threads: Of the models; results are equal only for equal numbers of them. Without it, the machine's own.
     """
     arguments = dict(locals())
+    check_executor(executor, address)
     rank = selectors.bind(selector)
     if aligned and train_aligned is not None:
         raise UsageError("expected --aligned or --train-aligned, got both; leave one out.")

@@ -27,7 +27,6 @@ _PROBE_SECONDS = 60
 _PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
 # Ray would report dead workers on standard output, where a command's own outcome goes; the fleet says it better.
 _QUIET = {
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
@@ -48,7 +47,7 @@ def ray_cluster(address: str | None, *, processors: int) -> Iterator[None]:
         UsageError: Ray is not installed or too old, an address that is none, or no token for it.
         SmidgenError: No cluster answers there, or it does not take this process.
     """
-    _check_installed()
+    check_installed()
     if address is None:
         with _local(processors):
             yield
@@ -87,7 +86,8 @@ def _local(processors: int) -> Iterator[None]:
             let_go(folder)
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """UsageError where Ray is not installed, or is too old to ask for a token."""
     try:
         found = version("ray")
     except PackageNotFoundError:

@@ -47,6 +47,20 @@ class Executor:
     elsewhere: Elsewhere | None
 
 
+def check_executor(name: ExecutorName, address: str | None) -> None:
+    """What can be said against an executor before any work is done for it.
+
+    Raises:
+        UsageError: An address without Ray; Ray that is not installed, or too old.
+    """
+    if name == "local" and address:
+        raise UsageError(f"--address {address}: expected --executor ray beside it, got local; give it.")
+    if name == "ray":
+        from smidgen.study.cluster import check_installed
+
+        check_installed()
+
+
 @contextmanager
 def open_executor(
     name: ExecutorName, *, address: str | None, workers: int, threads: int, say: Callable[[str], None]
@@ -60,12 +74,11 @@ def open_executor(
         say: Called with lines for people.
 
     Raises:
-        UsageError: An address without Ray, or as in `ray_cluster`.
+        UsageError: As in `check_executor` and `ray_cluster`.
         SmidgenError: As in `ray_cluster`.
     """
+    check_executor(name, address)
     if name == "local":
-        if address:
-            raise UsageError(f"--address {address}: expected --executor ray beside it, got local; give it.")
         yield Executor(lambda context, models: local_executor(context, workers=workers), None)
         return
     at_once = workers or max(1, (os.cpu_count() or 1) // threads)

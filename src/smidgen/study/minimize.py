@@ -22,7 +22,7 @@ from smidgen.study.confirm import confirm
 from smidgen.study.datamodel import datamodel_group, datamodel_summary
 from smidgen.study.decide import Finalist, Nomination
 from smidgen.study.estimate import estimate
-from smidgen.study.execute import Executor, ExecutorName, on_threads, open_executor
+from smidgen.study.execute import Executor, ExecutorName, check_executor, on_threads, open_executor
 from smidgen.study.inputs import StudyInputs, check_same_tokens, read_inputs
 from smidgen.study.minimality import refine
 from smidgen.study.outputs import certify, drop_work, write_answer, write_environment, write_winner
@@ -112,6 +112,7 @@ def minimize(
     if (out / "DONE").exists():
         say(f"{out} is done already; this is its certificate.")
         return read_json(out / "certificate.json")
+    check_executor(executor, address)
     unbound = [selector.bind(spec) for spec in settings.selectors]
     if not unbound:
         raise UsageError("expected at least one selector; give --selector.")
