@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint audit bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/smidgen demo
@@ -19,6 +19,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# Known vulnerabilities of what constraints.txt pins; says so, and passes, where no advisories can be had.
+audit: $(VENV)/.installed-dev
+	PYTHON=$(BIN)/python .ci/audit
 
 bench: $(VENV)/.installed-dev
 	@set -e; for script in benchmarks/vs_trl.py benchmarks/ablation.py; do echo "$$script"; $(BIN)/python "$$script"; done

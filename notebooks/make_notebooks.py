@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from smidgen.report.notebook import notebook_of
 from smidgen.runs import write_text
-from smidgen.synthesis.task import Task, load_task
+from smidgen.synthesis.task import load_task
 
 HERE = Path(__file__).parent
 TASKS = ("safety", "role_play", "sycophancy")
@@ -150,34 +150,14 @@ print(f"{{len(complete)}} of {{len(pairs)}} pairs with both scores in {{out}}")"
 )
 
 
-def notebook(cells: tuple[str, ...], task: Task) -> dict[str, Any]:
-    """A notebook without outputs, of texts that are words and code in turn."""
-    return {
-        "cells": [_cell(i, text.format(name=task.name, about=task.about)) for i, text in enumerate(cells)],
-        "metadata": {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        },
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-
-
-def _cell(position: int, text: str) -> dict[str, Any]:
-    cell: dict[str, Any] = {"id": f"cell-{position}", "metadata": {}, "source": text.splitlines(keepends=True)}
-    if position % 2 == 0:
-        return {"cell_type": "markdown", **cell}
-    return {"cell_type": "code", "execution_count": None, "outputs": [], **cell}
-
-
 def notebooks() -> dict[Path, str]:
     """Every notebook's text, by its path."""
     made = {}
     for name in TASKS:
         task = load_task(name)
         for title, cells in (("generate_data", GENERATE), ("reward_score", SCORE)):
-            text = json.dumps(notebook(cells, task), indent=1, ensure_ascii=False) + "\n"
-            made[HERE / name / f"{title}.ipynb"] = text
+            texts = [text.format(name=task.name, about=task.about) for text in cells]
+            made[HERE / name / f"{title}.ipynb"] = json.dumps(notebook_of(texts), indent=1, ensure_ascii=False) + "\n"
     return made
 
 

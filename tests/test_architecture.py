@@ -27,7 +27,7 @@ LEVELS = [
     {"data"},
     {"assets"},
     {"pairs"},
-    {"settings"},
+    {"settings", "plugins"},
     {"runs"},
     {"errors"},
 ]

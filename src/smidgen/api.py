@@ -62,8 +62,8 @@ def minimize(
         heldout: Pairs never trained on; without it, some of `pairs` are held out.
         aligned: The same model after training on all pairs, if there is one.
         settings: Every other flag of the command under its name, such as harmful, harmless, template, delta or
-            confirm_seeds; recipe is a mapping. workers is 0 unless given, for trials in this process: a script that
-            gives more needs `if __name__ == "__main__":` around the call.
+            confirm_seeds; recipe is a mapping, selector (or selectors) a list. workers is 0 unless given, for trials in
+            this process: a script that gives more needs `if __name__ == "__main__":` around the call.
 
     Returns:
         The certificate, as certificate.json has it; after a dry run, how much there is to do.
@@ -75,6 +75,8 @@ def minimize(
     from smidgen.cli.study import minimize as command
     from smidgen.study.plan import StudySettings
 
+    if "selector" in settings and "selectors" not in settings:  # the flag's name, and a preset's
+        settings["selectors"] = settings.pop("selector")
     frozen = {field.name for field in fields(StudySettings)}
     of_command = set(command.__annotations__) - {"pairs", "model", "out", "heldout", "aligned", "settings"}
     if unknown := sorted(settings.keys() - frozen - of_command):
@@ -82,7 +84,7 @@ def minimize(
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(f"unknown setting {unknown[0]!r}; `smidgen settings schema minimize` lists them.{hint}")
     own: dict[str, Any] = {"workers": 0} | {name: value for name, value in settings.items() if name in of_command}
-    for name in ("harmful", "harmless", "confirm_harmful", "confirm_harmless"):
+    for name in (f"{which}{kind}" for which in ("", "confirm_", "public_") for kind in ("harmful", "harmless")):
         own[name] = None if own.get(name) is None else Path(own[name])
     outcome = command(
         out=Path(out),

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from smidgen.errors import UsageError
+from smidgen.errors import NotWritten, UsageError
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(0o644)
+        part.chmod(_let(0o644))
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -50,9 +50,9 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         yield part
-        part.chmod(0o755)
+        part.chmod(_let(0o755))
         for file in part.iterdir():
-            file.chmod(0o644)
+            file.chmod(_let(0o644))
             _sync(file)
         _sync(part)
         if folder.exists():
@@ -62,6 +62,14 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def _let(mode: int) -> int:
+    """Of these permissions, those that the user gives to new files."""
+    # It can only be read by setting it; what another thread makes meanwhile is the more private.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mode & ~mask
 
 
 def remove_folder(folder: Path | str) -> None:
@@ -90,7 +98,18 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """The value in a JSON file.
+
+    Raises:
+        ValueError: Not JSON in UTF-8, or nested too deeply; a NotWritten, so that a user need not see where.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise NotWritten(
+            f"{path}: expected JSON as it was written, got {str(error)[:200]}. Bring the file back from a copy, or "
+            "move its folder away to do the work again."
+        ) from None
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -12,15 +12,32 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 import yaml
+from annotated_types import Interval
 from docstring_parser import DocstringStyle, parse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from smidgen.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Ranges are declared where the type is, and so stand in the schema, in messages and in what is refused.
+Share = Annotated[float, Interval(ge=0, le=1)]
+PositiveShare = Annotated[float, Interval(gt=0, le=1)]
+OpenShare = Annotated[float, Interval(gt=0, lt=1)]
+_OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
+_BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+_RANGES = {
+    ("minimum",): "of at least {minimum:g}",
+    ("exclusiveMinimum",): "above {exclusiveMinimum:g}",
+    ("minimum", "maximum"): "from {minimum:g} to {maximum:g}",
+    ("minimum", "exclusiveMaximum"): "from {minimum:g} to below {exclusiveMaximum:g}",
+    ("exclusiveMinimum", "maximum"): "above {exclusiveMinimum:g} and at most {maximum:g}",
+    ("exclusiveMinimum", "exclusiveMaximum"): "above {exclusiveMinimum:g} and below {exclusiveMaximum:g}",
+}
 
 
 def settings_model(function: Callable[..., Any]) -> type[BaseModel]:
@@ -28,7 +45,7 @@ def settings_model(function: Callable[..., Any]) -> type[BaseModel]:
 
     What the docstring says of an argument becomes its description, in the JSON schema and on the command line.
     """
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     documented = parse(inspect.getdoc(function) or "", DocstringStyle.GOOGLE).params
     said = {p.arg_name: p.description for p in documented}
     found: dict[str, Any] = {
@@ -97,16 +114,66 @@ class Registry(Generic[F]):
         try:
             checked = settings_model(function)(**given)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_said(e)}" for e in error.errors())
-            valid = ", ".join(settings_model(function).model_fields) or "none"
+            known = settings_model(function).model_fields
+            problems = "; ".join(_said(e, known) for e in error.errors())
+            valid = ", ".join(known) or "none"
             raise UsageError(f"{self.kind} {name}: {problems}. Its settings: {valid}") from None
         return functools.partial(function, **{key: getattr(checked, key) for key in type(checked).model_fields})
 
 
-def _said(error: Mapping[str, Any]) -> str:
+def _said(error: Mapping[str, Any], known: Mapping[str, FieldInfo]) -> str:
     """A validator's complaint in the words of whoever wrote the spec."""
+    name = ".".join(map(str, error["loc"]))
+    if name in known and error["type"] in _OUT_OF_RANGE:
+        return out_of_range(name, known[name].rebuild_annotation(), error)
     words = {"extra_forbidden": "no such setting", "missing": "needed, and not given"}
-    return words.get(error["type"]) or str(error["msg"])
+    return f"{name}: {words.get(error['type']) or error['msg']}"
+
+
+def out_of_range(name: str, annotation: Any, error: Mapping[str, Any]) -> str:
+    """What a validator found wrong with a number: what was expected and what came.
+
+    Args:
+        name: Of the setting, as its user writes it.
+        annotation: Its type, with its range.
+        error: The first of a `ValidationError`.
+    """
+    kind = {"int_from_float": "as a whole number "}.get(error["type"], "")
+    return f"expected {name} {kind}{range_words(annotation)}, got {error['input']}"
+
+
+def range_words(annotation: Any) -> str:
+    """The range that an annotation declares, in words; empty where it declares none.
+
+    >>> range_words(PositiveShare)
+    'above 0 and at most 1'
+    """
+    schema = TypeAdapter(annotation).json_schema()
+    parts = (schema, *schema.get("anyOf", ()), schema.get("items", {}))
+    bounds = {key: value for part in parts for key, value in part.items()}
+    words = _RANGES.get(tuple(key for key in _BOUNDS if key in bounds), "")
+    return words.format_map(bounds)
+
+
+def check_ranges(settings: Any) -> None:
+    """Hold a dataclass's values to the ranges that its annotations declare.
+
+    Raises:
+        UsageError: A number out of its range.
+    """
+    for name, (annotation, adapter) in _ranged_fields(type(settings)).items():
+        value = getattr(settings, name)
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            said = out_of_range(name, annotation, error.errors()[0])
+            raise UsageError(f"{said}; leave it out for its default.") from None
+
+
+@functools.cache
+def _ranged_fields(kind: type) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: (hint, TypeAdapter(hint)) for name, hint in hints.items() if range_words(hint)}
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
@@ -121,7 +188,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = item.partition("=")
         if not equals:
             raise UsageError(f"expected key=value after {name}:, got {item!r}")
-        settings[key.strip()] = yaml.safe_load(value)
+        settings[key.strip()] = yaml_value(value, item)
     return name, settings
 
 
@@ -141,6 +208,63 @@ def parse_sum(spec: str) -> list[tuple[float, str]]:
     return terms
 
 
+MOST_SETTINGS_BYTES = 1_000_000
+_MOST_NODES = 100_000
+# Longer, a number in YAML's base 60 takes minutes to read.
+_MOST_NUMBER = 400
+
+
+def load_yaml(text: str) -> Any:
+    """What a YAML text holds, of plain types alone.
+
+    A few lines of YAML can stand for billions of values, or for a list within itself, by names for what stood before;
+    here every value counts as often as it is named.
+
+    Raises:
+        ValueError: Not YAML, a name given twice in one mapping, or more than a settings file can mean.
+    """
+    loader = None
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_nodes(node)
+        return loader.construct_document(node)
+    except (yaml.YAMLError, OverflowError, RecursionError) as error:
+        said = "lists or mappings nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(said) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _check_nodes(root: yaml.Node) -> None:
+    waiting, n_nodes = [root], 0
+    while waiting:
+        node = waiting.pop()
+        n_nodes += 1
+        if n_nodes > _MOST_NODES:
+            raise ValueError(f"more than {_MOST_NODES:,} values, or one that holds itself")
+        if isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+            if twice := {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ():
+                raise ValueError(f"{min(twice)!r} twice, line {node.start_mark.line + 1} and below")
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif len(node.value) > _MOST_NUMBER and not node.tag.endswith(":str"):
+            raise ValueError(f"a number of {len(node.value):,} characters, line {node.start_mark.line + 1}")
+
+
+def yaml_value(text: str, item: str) -> Any:
+    """The value of a setting on the command line; UsageError, naming the whole item, where it is no YAML."""
+    try:
+        return load_yaml(text)
+    except ValueError:
+        raise UsageError(f"expected a YAML value after =, got {text[:200]!r} in {item[:200]!r}; quote it") from None
+
+
 def read_settings(path: Path | str) -> dict[str, Any]:
     """The settings in a YAML file; an empty file has none.
 
@@ -148,9 +272,13 @@ def read_settings(path: Path | str) -> dict[str, Any]:
         UsageError: Not YAML, or not a mapping of names to values.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected YAML in UTF-8; {' '.join(str(error).split())}") from None
+        if (size := Path(path).stat().st_size) > MOST_SETTINGS_BYTES:
+            raise ValueError(f"{size:,} bytes, above {MOST_SETTINGS_BYTES:,}")
+        found = load_yaml(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(
+            f"{path}: expected settings as YAML in UTF-8, got {' '.join(str(error).split())}. Correct it there."
+        ) from None
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
@@ -173,10 +301,7 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
         *groups, last = path = name.strip().replace("-", "_").split(".")
         if not equals or not all(path):
             raise UsageError(f"expected --set a.b=c, got {item!r}; name a setting, then = and its value")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"expected a YAML value after {name}=, got {text!r}; quote it") from None
+        value = yaml_value(text, item)
         inner = settings
         for group in groups:
             inner = inner.setdefault(group, {})

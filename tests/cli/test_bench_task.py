@@ -129,3 +129,17 @@ def test_prompts_that_cannot_be_measured_are_invalid_data(run: Run, models: Path
         code, _, err = run("bench", "--task", "role_play", "--model", models / "a", "--prompts", "few.txt")
         assert code == 3
         assert complaint in err
+
+
+def test_a_benchmark_by_its_name_asks_prompts_in_no_frame_or_in_a_tasks(run: Run, models: Path) -> None:
+    files = ["--harmful", models / "questions.txt", "--harmless", models / "questions.txt", "--max-new-tokens", "3"]
+    argv = ["bench", "--model", models / "a", *files, "--json"]
+    bare = json.loads(run(*argv, "--benchmark", "jailbreak")[1])
+    assert (bare["task"], bare["benchmark"], list(bare["sets"])) == (None, "jailbreak", ["plain"])
+    by_task = json.loads(run(*argv, "--task", "safety", "--sets", "revised")[1])
+    assert json.loads(run(*argv, "--task", "safety", "--sets", "revised", "--benchmark", "jailbreak")[1]) == by_task
+    assert bare["sets"]["plain"] == by_task["sets"]["plain"]
+    code, _, err = run(*argv, "--benchmark", "jailbrake")
+    assert code == 2
+    assert "unknown benchmark 'jailbrake'; expected one of: jailbreak, persona, sycophancy" in err
+    assert run(*argv, "--benchmark", "jailbreak:words=3")[0] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -81,6 +82,59 @@ def hub(status: int, files: list[str], *, private: bool = True) -> Iterator[tupl
         server.server_close()
 
 
+@contextmanager
+def taking_hub() -> Iterator[tuple[str, dict[str, bytes], list[dict]]]:
+    """A hub on this machine that takes a dataset: its address, the files it holds, and what was asked of it."""
+    held: dict[str, bytes] = {}
+    created: list[dict] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            assert self.headers["Authorization"] == f"Bearer {SECRET}"
+            self.send_json(self.found(body))
+
+        def found(self, body: bytes) -> dict:
+            if self.path == "/api/repos/create":
+                created.append(json.loads(body))
+                return {"url": "http://127.0.0.1/datasets/me/pairs", "id": "me/pairs"}
+            if self.path.startswith("/api/datasets/me/pairs/preupload/main"):
+                asked = json.loads(body)["files"]
+                return {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]}
+            if self.path.startswith("/api/datasets/me/pairs/commit/main"):
+                for line in map(json.loads, body.splitlines()):
+                    if line["key"] == "file":
+                        held[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                return {
+                    "success": True,
+                    "commitOid": "1" * 40,
+                    "commitUrl": "http://127.0.0.1/datasets/me/pairs/commit/1",
+                }
+            siblings = [{"rfilename": path} for path in held]
+            return {"id": "me/pairs", "private": True, "siblings": siblings, "tags": [], "sha": "0" * 40}
+
+        def send_json(self, found: dict) -> None:
+            content = json.dumps(found).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", held, created
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def push(endpoint: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own: the hub's client reads its address when it is imported."""
     (folder / "pairs.jsonl").write_text(ROW)
@@ -132,3 +186,19 @@ def test_an_empty_dataset_that_is_public_already_is_not_filled_unasked(tmp_path:
     assert done.returncode == 2
     assert "expected a private dataset at me/pairs, got a public one" in done.stderr
     assert not any("commit" in path or "upload" in path for _, path, _ in asked)
+
+
+@pytest.mark.slow
+def test_a_hub_gets_the_files_as_they_lie_in_the_folder_and_not_twice(tmp_path: Path) -> None:
+    with taking_hub() as (endpoint, held, created):
+        done = push(endpoint, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "datasets/me/pairs" in done.stdout
+        first = dict(held)
+        again = push(endpoint, tmp_path)
+        assert again.returncode == 2
+        assert held == first
+    assert created[0]["visibility"] == "private"
+    own = {path.name for path in (tmp_path / "out").iterdir()} & set(first)
+    assert {"README.md", "train.jsonl"} <= own
+    assert all((tmp_path / "out" / name).read_bytes() == content for name, content in first.items())

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen.errors import InvalidData, UsageError
-from smidgen.evaluation.patterns import SHIPPED, Patterns, load_pattern_lists, load_patterns
+from smidgen.evaluation.patterns import SHIPPED, Patterns, list_name, load_pattern_lists, load_patterns
 
 WORDS = st.text("abcXYZ '’.", min_size=1, max_size=12)
 
@@ -29,6 +29,13 @@ def test_exact_matching_heeds_case_and_apostrophes():
     assert patterns.matches_exactly("Nothing")
     assert not patterns.matches_exactly("nothing")
     assert not patterns.matches_exactly("I can’t")
+
+
+def test_a_list_is_called_what_its_source_is_called(tmp_path):
+    (tmp_path / "my.list.txt").write_text("no\n")
+    (tmp_path / "data.py").write_text("WORDS = ['no']\n")
+    for source in (tmp_path / "my.list.txt", f"{tmp_path / 'data.py'}#WORDS", *SHIPPED):
+        assert load_patterns(source).name == list_name(source)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

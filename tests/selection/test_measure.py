@@ -14,6 +14,7 @@ import torch
 from smidgen.data.templates import load_template
 from smidgen.data.tokens import encode_pairs, encode_prompts
 from smidgen.errors import UsageError
+from smidgen.evaluation.patterns import load_patterns
 from smidgen.models.hidden import pair_states, pooled_hidden, prompt_states
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import score_answers
@@ -70,6 +71,23 @@ def test_one_pass_gives_what_the_passes_give_that_it_replaces(tiny: LanguageMode
         np.testing.assert_allclose(features.column(f"similarity_{name}"), likeness.max(1), atol=1e-5)
     texts = [p.prompt_text for p in PAIRS], [f"{p.chosen_text} {p.rejected_text}" for p in PAIRS]
     np.testing.assert_array_equal(features.column("text_vector"), text_vectors(*texts))
+
+
+def test_the_list_that_decides_may_be_a_file(tiny: LanguageModel, tmp_path: Path) -> None:
+    usual = measured(tiny).column("chosen_refuses")
+    common, oaks = tmp_path / "again.txt", tmp_path / "oaks.txt"
+    common.write_text("\n".join(load_patterns("common").patterns), encoding="utf-8")
+    oaks.write_text("the oak\n", encoding="utf-8")
+    same, other = (measured(tiny, patterns=str(path)) for path in (common, oaks))
+    np.testing.assert_array_equal(same.column("chosen_refuses"), usual)
+    np.testing.assert_array_equal(other.column("chosen_refuses"), ["oak" in p.chosen_text for p in PAIRS])
+    np.testing.assert_array_equal(other.column("chosen_refuses_common"), usual)
+    # A store keeps the columns of one list apart from those of another.
+    for patterns in (str(oaks), "common", "broad"):
+        found = measured(tiny, tmp_path / "work", patterns=patterns)
+        np.testing.assert_array_equal(
+            found.column("chosen_refuses"), found.column(f"chosen_refuses_{Path(patterns).stem}")
+        )
 
 
 def test_harmfulness_looks_at_the_last_message_of_a_conversation_alone(tiny: LanguageModel) -> None:

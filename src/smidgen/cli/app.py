@@ -9,23 +9,36 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 invalid data, 4 done with quarantined r
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, default_name_transform
+from cyclopts import App, Parameter, default_name_transform
 from cyclopts.config import Dict
 from cyclopts.types import ExistingDirectory, ExistingFile
 
 from smidgen import __version__
+from smidgen.cli.ending import (
+    HELP_FLAGS,
+    asks_for_help,
+    fail,
+    fail_by_defect,
+    failure_of,
+    finish,
+    only_the_outcome,
+    wants_json,
+)
 from smidgen.cli.flags import EVERYWHERE
 from smidgen.cli.help import Help
+from smidgen.cli.numbers import refuse_fractions
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.presets import preset_settings
-from smidgen.errors import SmidgenError, UsageError
+from smidgen.errors import UsageError
+from smidgen.plugins import load_plugins
 from smidgen.settings import parse_overrides, read_settings
 
 COMMANDS = {
@@ -45,20 +58,22 @@ COMMANDS = {
     "view": ("smidgen.cli.view:view", "Show a run's pages: browse pairs, compare blind."),
     "report": ("smidgen.cli.report:report", "Rebuild a run's report from its files."),
     "settings": ("smidgen.cli.schema:app", "Describe the settings of every command."),
+    "completion": ("smidgen.cli.completion:completion", "Make a shell complete commands and flags."),
 }
 
-# Studies keep every finished trial, trainings checkpoints, critiques and scores replies, generate what is written.
-_AFTER_INTERRUPT = {True: "run the same command again to resume", False: "the same command starts again"}
-_RESUMED = {"compare", "minimize", "demo", "train", "critique", "score", "generate"}
 
+def build_app(*, full_help: bool = False, commands: Mapping[str, App] | None = None) -> App:
+    """The command tree.
 
-def build_app(*, full_help: bool = False) -> App:
-    """The command tree; `full_help` also shows the rare flags."""
+    Args:
+        full_help: Also show the rare flags.
+        commands: In place of the real ones, by name.
+    """
     app = App(
         name="smidgen",
         help="Find the smallest set of preference pairs that aligns a language model as well as all of them do.",
         version=__version__,
-        help_flags=["--help", "-h", "--help-all"],
+        help_flags=HELP_FLAGS,
         help_format="plaintext",
         help_formatter=Help(full=full_help),
         default_parameter=Parameter(negative_iterable=(), name_transform=flag_name),
@@ -69,47 +84,61 @@ def build_app(*, full_help: bool = False) -> App:
     )
     app.meta.suppress_keyboard_interrupt = False
     for order, (name, (path, summary)) in enumerate(COMMANDS.items()):
-        app.command(path, name=name, help=summary, sort_key=order)
+        if commands is None:
+            app.command(path, name=name, help=summary, sort_key=order)
+        else:
+            app.command(commands[name])
 
     @app.meta.default
     def launch(
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         config: Annotated[ExistingFile | None, EVERYWHERE] = None,
         override: Annotated[tuple[str, ...], Parameter(name="--set", metavar="A.B=C"), EVERYWHERE] = (),
-        as_json: Annotated[bool, Parameter(name="--json"), EVERYWHERE] = False,
+        as_json: Annotated[bool, Parameter(name="--json", negative=""), EVERYWHERE] = False,
         preset: Annotated[str | None, Parameter(metavar="NAME"), EVERYWHERE] = None,
         course: Annotated[ExistingDirectory | None, Parameter(metavar="FOLDER"), EVERYWHERE] = None,
+        plugin: Annotated[tuple[ExistingFile, ...], Parameter(metavar="FILE"), EVERYWHERE] = (),
     ) -> int:
         """Run one command and print its outcome.
 
         Args:
             config: Settings in YAML, named as the flags are; flags and --set go first.
             override: One setting on top of --config; repeatable.
-            as_json: Print the outcome as one JSON object.
+            as_json: Print the outcome, or why there is none, as one JSON object.
             preset: Settings under a name, such as exercise; --config, --set and flags go first.
             course: With --preset, the folder of a course's data.py, whose lists are read and which is not run.
+            plugin: A Python file that registers a loss, selector, judge or benchmark; it is run. Repeatable.
         """
+        with only_the_outcome(as_json=as_json):
+            _plug_in(plugin)
         sources = [(parse_overrides(override), "--set")] + ([(read_settings(config), str(config))] if config else [])
         if course and not preset:
             raise UsageError("--course: expected --preset beside it, got none; give --preset exercise.")
-        if preset and tokens and not _asks_for_help(tokens):
+        if preset and tokens and not asks_for_help(tokens):
             command = " ".join(app.parse_commands(tokens)[0])
             sources.append((preset_settings(preset, command, course), f"preset {preset}"))
         for data, source in sources:
             _refuse_flattened_groups(app, tokens, data, source)
-        app.config = tuple(
+        given = (
             Dict({flag_name(key): value for key, value in data.items()}, source=source, use_commands_as_keys=False)
             for data, source in sources
         )
-        outcome = app(tokens)
-        return finish(outcome, as_json=as_json) if isinstance(outcome, Outcome) else 0
+        app.config = (*given, refuse_fractions)
+        own_page = asks_for_help(tokens)
+        with only_the_outcome(as_json=as_json and not own_page):
+            outcome = app(tokens)
+        if isinstance(outcome, Outcome):
+            return finish(outcome, as_json=as_json)
+        if as_json and not own_page:
+            raise UsageError("expected a command with --json, got none; name one, or leave --json out.")
+        return 0
 
     return app
 
 
 def _refuse_flattened_groups(app: App, tokens: Sequence[str], data: Mapping[str, Any], source: str) -> None:
     """Cyclopts takes the name of a group whose settings are flags of their own, and then reads nothing below it."""
-    if not data or not tokens or _asks_for_help(tokens):
+    if not data or not tokens or asks_for_help(tokens):
         return
     *_, command = app.parse_commands(tokens)[1]
     groups = {a.field_info.name for a in command.assemble_argument_collection() if "*" in a.names}
@@ -117,23 +146,16 @@ def _refuse_flattened_groups(app: App, tokens: Sequence[str], data: Mapping[str,
         raise UsageError(f"{source}: {found[0]!r} is no setting; name what stands below it at the top level.")
 
 
-def _asks_for_help(tokens: Sequence[str]) -> bool:
-    return bool({"--help", "-h", "--help-all"} & set(tokens))
+def _plug_in(files: Sequence[str | Path]) -> None:
+    """Run plugins; a loss among what they register becomes a command."""
+    if files:
+        load_plugins(files)
+        import_module("smidgen.cli.train").offer_losses()
 
 
 def flag_name(name: str) -> str:
     """An argument's flag; a flag that is repeated is named for one value."""
     return "selector" if name == "selectors" else default_name_transform(name)
-
-
-def finish(outcome: Outcome, *, as_json: bool) -> int:
-    """Print what a command has to say; its exit code."""
-    if as_json:
-        print(json.dumps(outcome.data, indent=2, ensure_ascii=False, allow_nan=False))
-    elif outcome.text:
-        print(outcome.text)
-    sys.stdout.flush()
-    return 4 if outcome.n_quarantined else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,33 +166,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A hub that cannot be reached is one error at the end, not a line for each try.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
-        return build_app(full_help="--help-all" in tokens).meta(tokens) or 0
-    except UnknownCommandError as error:
-        return _fail(_unknown_command(error), 2)
-    except CycloptsError as error:
-        command = " ".join(["smidgen", *(error.command_chain or ())])
-        return _fail(f"{error} See `{command} --help`.", 2)
-    except SmidgenError as error:
-        return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail(f"interrupted; {_AFTER_INTERRUPT[bool(_RESUMED & set(tokens[:1]))]}", 130)
+        return _run(tokens)
     except BrokenPipeError:
         # The reader (`head`, a pager) has gone; leave nothing for the interpreter to flush into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        return _fail(str(error), 1)
 
 
-def _unknown_command(error: UnknownCommandError) -> str:
-    """Said here, because the error's own text imports every command to find out which there are."""
-    wrong = (error.unused_tokens or [""])[0]
-    names = [name for name in error.app or () if not name.startswith("-")]
-    near = get_close_matches(wrong, names, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"unknown command {wrong!r}; expected one of: {', '.join(names)}.{hint}"
-
-
-def _fail(message: str, exit_code: int) -> int:
-    print(f"smidgen: {message}", file=sys.stderr)
-    return exit_code
+def _run(tokens: Sequence[str]) -> int:
+    as_json = wants_json(tokens)
+    try:
+        if asks_for_help(tokens):  # help pages are printed before `launch` is called
+            _plug_in([value for flag, value in pairwise(tokens) if flag == "--plugin"])
+        return build_app(full_help="--help-all" in tokens).meta(tokens) or 0
+    except BrokenPipeError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        if failure := failure_of(error, tokens):
+            return fail(failure, as_json=as_json)
+        fail_by_defect(error, as_json=as_json)
+        raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt
+from pydantic import PositiveInt
 
 from smidgen.assets import SHIPPED_PROMPTS
 from smidgen.cli.bench_task import TaskFlags, bench_task
@@ -42,7 +42,7 @@ def bench(
     The score is the refusal rate on harmful prompts minus that on harmless ones, found by text patterns in greedy
     continuations. Without prompt files, the project's own dev prompts are asked; its confirm prompts stay untouched
     for the end of a study. With --task, the benchmark of a task of self-critique is run instead: jailbreaks, personas
-    or sycophancy.
+    or sycophancy; with --benchmark, any that is registered.
 
     Args:
         model: A folder in Hugging Face format, or a hub name.
@@ -54,7 +54,7 @@ def bench(
     if completions and completions.exists():
         raise UsageError(f"--completions {completions} exists; nothing is overwritten. Give another file.")
     flags = of_task or TaskFlags()
-    if flags.task:
+    if flags.asks_for_one:
         return bench_task(
             model,
             flags,

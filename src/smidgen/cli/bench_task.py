@@ -1,4 +1,4 @@
-"""`smidgen bench --task`: a model on a task's own benchmark, and another on the same prompts where one is given."""
+"""`smidgen bench --task` and `--benchmark`: a model on a registered benchmark, and another on the same prompts."""
 
 from __future__ import annotations
 
@@ -9,31 +9,38 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.types import ExistingFile, PositiveInt
+from cyclopts.types import ExistingFile
+from pydantic import PositiveInt
 
 from smidgen.assets import SHIPPED_PROMPTS
 from smidgen.cli.flags import RARE
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.task_benchmarks import BENCHMARKS, Request, Rows, TaskBenchmark
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
 from smidgen.errors import UsageError
-from smidgen.evaluation.framed import differences, of_sets, some_prompts, summarize
+from smidgen.evaluation.framed import PLAIN, differences, of_sets, some_prompts, summarize
 from smidgen.evaluation.patterns import SHIPPED
+from smidgen.evaluation.task_benchmarks import Request, Rows, TaskBenchmark
+from smidgen.evaluation.task_benchmarks import benchmark as benchmarks
 from smidgen.models.load import load_language_model
 from smidgen.runs import atomic_write
-from smidgen.synthesis.task import Task, load_task
+from smidgen.synthesis.task import Frame, Task, load_task
 
 CONFIDENCE = 0.95
+_NO_FRAME = {PLAIN: (Frame(name=PLAIN, text="{prompt}"),)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFlags:
-    """What `--task` asks for; without it, nothing here may be given."""
+    """What `--task` or `--benchmark` asks for; without either, nothing here may be given."""
 
     task: Annotated[
         str | None,
         Parameter(metavar="TASK", help="Measure a task instead: safety, role_play, sycophancy or a file"),
+    ] = None
+    benchmark: Annotated[
+        str | None,
+        Parameter(metavar="NAME", help="Run this benchmark, with its settings: in a task's frames, or in none"),
     ] = None
     after: Annotated[
         str | None,
@@ -54,10 +61,14 @@ class TaskFlags:
     ] = None
 
     def check_unused(self) -> None:
-        """UsageError where something is given that only `--task` takes."""
+        """UsageError where something is given that only `--task` and `--benchmark` take."""
         given = {"after": self.after, "sets": self.sets, "prompts": self.prompts, "n-prompts": self.n_prompts}
         if flags := [name for name, value in given.items() if value]:
             raise UsageError(f"--{flags[0]}: expected --task beside it, got none; give --task safety, say.")
+
+    @property
+    def asks_for_one(self) -> bool:
+        return bool(self.task or self.benchmark)
 
 
 def bench_task(
@@ -70,7 +81,7 @@ def bench_task(
     completions: Path | None,
     max_new_tokens: int | None,
 ) -> Outcome:
-    """Measure one model or two on a task's benchmark.
+    """Measure one model or two on a task's benchmark, or on one by its name.
 
     Args:
         files: Prompt files given by flags: harmful, harmless, prompts.
@@ -80,11 +91,12 @@ def bench_task(
     Raises:
         UsageError: An unknown task or set of frames, a task without benchmark, prompts that it does not ask.
     """
-    task = load_task(flags.task or "")
-    benchmark = _benchmark(task, files)
+    task = load_task(flags.task) if flags.task else None
+    spec = flags.benchmark or _named_by(task)
+    benchmark = _benchmark(spec, files)
     request = Request(
-        system=task.system,
-        frames=of_sets(task.frames, flags.sets),
+        system=task.system if task else "",
+        frames=of_sets(task.frames if task else _NO_FRAME, flags.sets),
         lists={name: _prompts(files.get(name), shipped, flags) for name, shipped in benchmark.shipped.items()},
         patterns=(*SHIPPED, *(name for name in patterns if name not in SHIPPED)),
         max_new_tokens=max_new_tokens or benchmark.answer_tokens,
@@ -97,21 +109,25 @@ def bench_task(
             for when, found in rows.items():
                 about = {"model": models[when], "when": when}
                 file.writelines(json.dumps(about | asdict(row), ensure_ascii=False) + "\n" for row in found)
-    result = _result(task, benchmark, request, models, rows)
+    result = {"task": task.name if task else None, "benchmark": spec, **_result(benchmark, request, models, rows)}
     return Outcome(result, _table(result, benchmark.unit))
 
 
-def _benchmark(task: Task, files: Mapping[str, Path | None]) -> TaskBenchmark:
-    if task.benchmark is None:
+def _named_by(task: Task | None) -> str:
+    if task is None or task.benchmark is None:
         raise UsageError(
-            f"expected a task with a benchmark, got {task.name}, which names none; write `benchmark:` and one of "
-            f"{', '.join(BENCHMARKS)} into its file."
+            f"expected a task with a benchmark, got {task.name if task else 'none'}, which names none; write "
+            f"`benchmark:` and one of {', '.join(benchmarks.names())} into its file, or give --benchmark."
         )
-    benchmark = BENCHMARKS[task.benchmark]
+    return task.benchmark
+
+
+def _benchmark(spec: str, files: Mapping[str, Path | None]) -> TaskBenchmark:
+    benchmark = benchmarks.bind(spec)()
     if wrong := [name for name, path in files.items() if path and name not in benchmark.shipped]:
         raise UsageError(
             f"--{wrong[0]}: expected {' and '.join('--' + name for name in benchmark.shipped)}, which is what the "
-            f"{task.benchmark} benchmark of {task.name} asks; got other prompts. Leave them out."
+            f"benchmark {spec} asks; got other prompts. Leave them out."
         )
     return benchmark
 
@@ -128,13 +144,11 @@ def _measure(model: str, benchmark: TaskBenchmark, request: Request, template: s
 
 
 def _result(
-    task: Task, benchmark: TaskBenchmark, request: Request, models: Mapping[str, str], rows: Mapping[str, Rows]
+    benchmark: TaskBenchmark, request: Request, models: Mapping[str, str], rows: Mapping[str, Rows]
 ) -> dict[str, Any]:
     measures = {when: benchmark.measures(found) for when, found in rows.items()}
     sets = {when: summarize(found, confidence=CONFIDENCE) for when, found in measures.items()}
     result: dict[str, Any] = {
-        "task": task.name,
-        "benchmark": task.benchmark,
         "confidence": CONFIDENCE,
         "n_prompts": {name: len(prompts) for name, prompts in request.lists.items()},
         "n_frames": {name: len(frames) for name, frames in request.frames.items()},
@@ -155,8 +169,9 @@ def _table(result: Mapping[str, Any], unit: str) -> str:
     kinds = {name: "" if name == "prompts" else f"{name} " for name in result["n_prompts"]}
     asked = " and ".join(f"{n} {kinds[name]}prompts" for name, n in result["n_prompts"].items())
     frames = ", ".join(f"{n} {name}" for name, n in result["n_frames"].items())
+    name = result["task"] or result["benchmark"]
     lines = [
-        f"{result['task']}: {asked}; frames: {frames}; {result['confidence']:.0%} intervals over prompts",
+        f"{name}: {asked}; frames: {frames}; {result['confidence']:.0%} intervals over prompts",
         unit,
         f"{'set':<21}{'measure':<16}" + "".join(f"{title:>24}" for title in columns),
     ]

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from cyclopts.types import ExistingFile, PositiveInt
+from cyclopts.types import ExistingFile
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from smidgen.cli.compare_text import comparison_text
-from smidgen.cli.contenders import FOLDER, Contender, contender_of, drawn, drawn_lines
+from smidgen.cli.contenders import (
+    FOLDER,
+    Contender,
+    contender_of,
+    drawn,
+    drawn_lines,
+    planned,
+    planned_line,
+)
 from smidgen.cli.flags import FLAT, RARE, DryRun, Out, Seed, TemplateName
 from smidgen.cli.generators import Local, counted, drawing_of
 from smidgen.cli.outcome import Outcome, claimed
@@ -39,7 +49,7 @@ from smidgen.evaluation.verdict_parsing import PROBLEMS
 from smidgen.evaluation.verdicts import Verdict, read_verdicts, write_verdicts
 from smidgen.models.chat.outside import printable
 from smidgen.runs import write_json
-from smidgen.settings import parse_spec
+from smidgen.settings import PositiveShare, parse_spec
 
 HUMAN = "human"
 # Flags that only models which are still to write have a use for.
@@ -68,9 +78,9 @@ def compare(
     template: Annotated[TemplateName, RARE] = "plain",
     completions: Annotated[PositiveInt | None, RARE, Parameter(metavar="N")] = None,
     max_new_tokens: Annotated[PositiveInt, RARE] = 64,
-    temperature: Annotated[float, RARE] = 1.0,
-    top_p: Annotated[float, RARE] = 1.0,
-    top_k: Annotated[int, RARE] = 0,
+    temperature: Annotated[NonNegativeFloat, RARE] = 1.0,
+    top_p: Annotated[PositiveShare, RARE] = 1.0,
+    top_k: Annotated[NonNegativeInt, RARE] = 0,
     truncate_prompt: Annotated[bool, RARE] = False,
     seed: Seed = 0,
     dry_run: DryRun = False,
@@ -107,8 +117,8 @@ def compare(
     with claimed(out, "compare", arguments, _inputs(asked, arguments), scratch=(FOLDER,), stores=STORES):
         bench = _bench(arguments)
         given = [v for path in verdicts for v in read_verdicts(path)]
-        if dry_run and writers:
-            return Outcome({"judges": list(bench)}, "dry run: nothing written; what models will write is not known yet")
+        if dry_run and drawing:
+            return _plan_writing(bench, asked, arguments, drawing)
         found, drawings = _completions(asked, arguments, drawing)
         matches = matches_of(found) if found else []
         if dry_run:
@@ -217,6 +227,22 @@ def _completions(
         else:
             found.append(read_completions(one.source, model=one.name or None, prompts=prompts or None))
     return found, drawings
+
+
+def _plan_writing(
+    bench: Mapping[str, Judge], asked: Sequence[Contender], given: Mapping[str, Any], drawing: Drawing
+) -> Outcome:
+    """What a dry run says where models have yet to write what is judged."""
+    prompts = load_prompts(given["prompts"], form=given["prompt_format"]) if given["prompts"] else []
+    written = [planned(one, prompts, drawing, given["out"]) for one in asked if one.is_model]
+    most = len(list(combinations(asked, 2))) * len(prompts) * drawing.n
+    lines = [
+        *map(planned_line, written),
+        f"then at most {most:,} matches to judge by {', '.join(bench) or 'verdicts given'}; what a judge that "
+        "is paid costs depends on what they write",
+        "dry run: nothing written",
+    ]
+    return Outcome({"writes": written, "most_matches": most, "judges": list(bench)}, "\n".join(lines))
 
 
 def _plan(bench: Mapping[str, Judge], matches: Sequence[Match], given: Sequence[Verdict]) -> Outcome:

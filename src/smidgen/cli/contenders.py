@@ -67,15 +67,8 @@ def drawn(contender: Contender, prompts: Sequence[str], drawing: Drawing, local:
         UsageError: No prompts, or no such model.
         InvalidData: A prompt that leaves the model no position to write at.
     """
-    if not prompts:
-        raise UsageError(
-            f"expected --prompts for the model {contender.source!r} to write after, got none. Give a file of prompts, "
-            "or completions that it wrote, as .txt or .jsonl."
-        )
-    name = contender.name or model_name(contender.source)
-    word = _file_word_of(name)
-    files = (f"output_{word}.jsonl", f"{word}.json", f"parts_{word}")
-    kept, account, parts = (folder / FOLDER / file for file in files)
+    _check_prompts(contender, prompts)
+    name, kept, account, parts = _files(contender, folder)
     if not (kept.exists() and account.exists()):
         generator = local_generator(contender.source, prompts, drawing, local)
         rows, _ = generator.run(parts)
@@ -86,6 +79,44 @@ def drawn(contender: Contender, prompts: Sequence[str], drawing: Drawing, local:
     if parts.exists():
         remove_folder(parts)
     return Drawn(read_completions(kept, model=name), read_json(account))
+
+
+def planned(contender: Contender, prompts: Sequence[str], drawing: Drawing, folder: Path) -> dict[str, Any]:
+    """What a model would write for a comparison, and whether an earlier call has it written already.
+
+    Raises:
+        UsageError: No prompts.
+    """
+    _check_prompts(contender, prompts)
+    name, kept, account, _ = _files(contender, folder)
+    n = len(prompts) * drawing.n
+    done = kept.exists() and account.exists()
+    return {"model": name, "completions": n, "most_tokens": n * drawing.max_new_tokens, "written_before": done}
+
+
+def planned_line(facts: Mapping[str, Any]) -> str:
+    """A plan in words."""
+    if facts["written_before"]:
+        return f"{facts['model']}: {facts['completions']:,} completions are written already"
+    return f"{facts['model']}: writes {facts['completions']:,} completions, at most {facts['most_tokens']:,} tokens"
+
+
+def _check_prompts(contender: Contender, prompts: Sequence[str]) -> None:
+    if not prompts:
+        raise UsageError(
+            f"expected --prompts for the model {contender.source!r} to write after, got none. Give a file of prompts, "
+            "or completions that it wrote, as .txt or .jsonl."
+        )
+
+
+def _files(contender: Contender, folder: Path) -> tuple[str, Path, Path, Path]:
+    """The contender's name, and where its completions, their account and unfinished parts are kept."""
+    name = contender.name or model_name(contender.source)
+    word = _file_word_of(name)
+    kept, account, parts = (
+        folder / FOLDER / file for file in (f"output_{word}.jsonl", f"{word}.json", f"parts_{word}")
+    )
+    return name, kept, account, parts
 
 
 def _file_word_of(name: str) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.types import ExistingFile, PositiveInt
+from cyclopts.types import ExistingFile
+from pydantic import NonNegativeFloat, PositiveInt
 
 from smidgen.assets import SHIPPED_PROMPTS
 from smidgen.cli.account import SUMMARY, account_folder, finished_before, refuse_foreign, write_result
@@ -32,6 +33,7 @@ from smidgen.models.chat.estimate import estimate, growing
 from smidgen.models.chat.spending import Spending
 from smidgen.models.chat.teacher import LOCAL, open_chat
 from smidgen.runs import json_lines, write_json, write_text
+from smidgen.settings import PositiveShare
 from smidgen.synthesis.critique import Draw, Failed, Revision, draw_prompts, revise_all
 from smidgen.synthesis.critique_rows import pair_row, sort_out, summarise
 from smidgen.synthesis.task import Task, load_task, task_path
@@ -46,8 +48,8 @@ def critique(
     teacher: Annotated[TeacherFlags, FLAT] = NOBODY,
     frames: Annotated[str, Parameter(metavar="SET"), RARE] = "train",
     max_new_tokens: PositiveInt = 256,
-    temperature: Annotated[float, RARE] = 0.0,
-    top_p: Annotated[float, RARE] = 1.0,
+    temperature: Annotated[NonNegativeFloat, RARE] = 0.0,
+    top_p: Annotated[PositiveShare, RARE] = 1.0,
     seed: Seed = 0,
     dry_run: DryRun = False,
 ) -> Outcome:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from cyclopts.types import ExistingFile
+from pydantic import PositiveFloat, PositiveInt
 
 from smidgen.cli.outcome import Outcome, claimed
 from smidgen.errors import UsageError
@@ -41,7 +42,7 @@ Reference = Annotated[
     NUMBERS,
     Parameter(metavar="W,L", help="The same under the reference, which training started from."),
 ]
-Beta = Annotated[float, Parameter(help="Strength of the pull to the reference.")]
+Beta = Annotated[PositiveFloat, Parameter(help="Strength of the pull to the reference.")]
 Logs = Annotated[bool, Parameter(help="Probabilities are given as log-probabilities, nats; sums over tokens.")]
 Out = Annotated[
     Path | None,
@@ -56,7 +57,7 @@ def ratings(
     file: Annotated[ExistingFile | None, Parameter(metavar="FILE")] = None,
     answers: Annotated[str, Parameter(metavar="A,B,…")] = "",
     names: Annotated[str, Parameter(metavar="A,B,…")] = "",
-    weights: Annotated[tuple[float, ...], NUMBERS, Parameter(metavar="N,N,…")] = (),
+    weights: Annotated[tuple[PositiveFloat, ...], NUMBERS, Parameter(metavar="N,N,…")] = (),
     out: Out = None,
 ) -> Outcome:
     """Bradley–Terry tables, and what MaxMin, mean and one pooled model pick.
@@ -114,7 +115,7 @@ def beta(
     *,
     policy: Policy,
     reference: Annotated[tuple[str, ...], Parameter(metavar="W,L", allow_leading_hyphen=True)],
-    betas: Annotated[tuple[float, ...], NUMBERS, Parameter(metavar="B,B,…")] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0),
+    betas: Annotated[tuple[PositiveFloat, ...], NUMBERS, Parameter(metavar="B,B,…")] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0),
     logs: Logs = False,
     out: Out = None,
 ) -> Outcome:
@@ -141,8 +142,8 @@ def policy(
     rewards: Annotated[tuple[float, ...], NUMBERS, Parameter(metavar="W,L")],
     beta: Beta = 0.1,
     rest_reward: Annotated[float | None, Parameter(metavar="R", allow_leading_hyphen=True)] = None,
-    steps: int = 100,
-    learning_rate: float | None = None,
+    steps: PositiveInt = 100,
+    learning_rate: PositiveFloat | None = None,
     out: Out = None,
 ) -> Outcome:
     """How RLHF and DPO move the policy from here, and why.
@@ -167,7 +168,7 @@ def objectives(
     *,
     policy: Policy,
     reference: Reference,
-    beta: float | None = None,
+    beta: PositiveFloat | None = None,
     loss: Annotated[tuple[str, ...], Parameter(metavar="NAME:K=V")] = (),
     scores: Annotated[tuple[float, ...], NUMBERS, Parameter(metavar="W,L")] = (1.0, 0.0),
     logs: Logs = False,

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from cyclopts import Group, Parameter, validators
-from cyclopts.types import NonNegativeInt, PositiveInt
-from pydantic import BaseModel
+from pydantic import BaseModel, NonNegativeInt, PositiveInt
 
 from smidgen.data.literals import split_reference
-from smidgen.settings import plain_settings
+from smidgen.settings import Share, plain_settings
 
 if TYPE_CHECKING:
     from smidgen.cli.outcome import Outcome
@@ -117,7 +116,7 @@ First = Annotated[
     Parameter(metavar="PAIRS", help="Keep the first so many usable pairs, in the data's order."),
 ]
 MaxBadFraction = Annotated[
-    float,
+    Share,
     RARE,
     Parameter(metavar="SHARE", help="Fail, with exit code 3, when more than this share of the rows is bad."),
 ]
@@ -168,7 +167,7 @@ def takes_arguments_of(
         but: Arguments that are no flags.
         flags: Types for the command line in place of the function's own, by argument.
     """
-    hints = get_type_hints(function) | dict(flags)
+    hints = get_type_hints(function, include_extras=True) | dict(flags)
     parameters = [
         p.replace(annotation=hints[name])
         for name, p in inspect.signature(function).parameters.items()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
-from cyclopts.types import ExistingFile, PositiveInt
+from cyclopts.types import ExistingFile
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from smidgen.cli.flags import RARE, DryRun, Out, Seed, TemplateName
 from smidgen.cli.generators import (
@@ -32,6 +33,7 @@ from smidgen.evaluation.completions_text import check_label
 from smidgen.evaluation.drawing import Drawing
 from smidgen.models.chat.teacher import LOCAL
 from smidgen.runs import read_json, remove_folder, write_json
+from smidgen.settings import PositiveShare
 
 # All but its --teacher and --model stand in --help-all only.
 _FLAT_BUT_RARE = Parameter(name="*", group=Group("With --teacher", sort_key=2))
@@ -50,9 +52,9 @@ def generate(
     template: TemplateName | None = None,
     completions: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     max_new_tokens: PositiveInt = 64,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    top_k: Annotated[int, RARE] = 0,
+    temperature: NonNegativeFloat = 1.0,
+    top_p: PositiveShare = 1.0,
+    top_k: Annotated[NonNegativeInt, RARE] = 0,
     stop: Annotated[tuple[str, ...], Parameter(metavar="TEXT")] = (),
     label: str = "COMPLETION",
     name: Annotated[str | None, RARE] = None,

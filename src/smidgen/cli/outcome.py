@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smidgen.cli.flags import flag_settings
+from smidgen.data.links import refuse_links_out
 from smidgen.data.literals import split_reference
 from smidgen.errors import SmidgenError
+from smidgen.plugins import loaded_plugins
 from smidgen.runs import content_hash, file_hash, open_run, write_text
 from smidgen.settings import settings_yaml
 
@@ -77,14 +79,17 @@ def claimed(
             is refused, and hold nothing.
 
     Raises:
-        UsageError: The folder holds something else.
+        UsageError: The folder holds something else, or a link that leads out of it.
     """
     if _names(out) - set(stores) <= _COMPLAINTS:
         _remove(out, _COMPLAINTS)
+    refuse_links_out(out, beside=stores)
     settings = flag_settings(arguments)
     free = {*_NOT_IDENTITY, *(name for group in arguments.values() for name in getattr(group, "not_identity", ()))}
     identity = {name: value for name, value in settings.items() if name not in free}
     identity |= {"command": command, "inputs": {str(name): input_hash(name) for name in inputs}}
+    if plugins := loaded_plugins():
+        identity["plugins"] = {Path(file).name: file_hash(Path(file)) for file in plugins}
     was_held = (out / "run.json").exists()
     open_run(out, identity, beside=stores)
     try:

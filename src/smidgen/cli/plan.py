@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from annotated_types import Interval
 from cyclopts import Parameter
-from cyclopts.types import PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from smidgen.cli.flags import RARE
 from smidgen.cli.outcome import Outcome
 from smidgen.errors import UsageError
 from smidgen.evaluation.power import Spread
+from smidgen.settings import OpenShare, Share
 from smidgen.study.design import ACCURACY, PROMPTS_SHOWN, SEEDS_SHOWN, plan_study, spread_of_runs
 from smidgen.study.plan import StudySettings
 
@@ -21,18 +23,18 @@ _DEFAULT = Spread()
 
 def plan(
     *,
-    delta: PositiveFloat = 0.1,
+    delta: OpenShare = 0.1,
     confirm_seeds: PositiveInt = 5,
-    power: float = 0.8,
+    power: OpenShare = 0.8,
     runs: Annotated[tuple[Path, ...], Parameter(name="--run", metavar="FOLDER")] = (),
-    harmful_rate: float | None = None,
-    harmless_rate: float | None = None,
-    rho: float | None = None,
-    seed_sd: float | None = None,
-    change: float = 0.0,
+    harmful_rate: Share | None = None,
+    harmless_rate: Share | None = None,
+    rho: Annotated[float, Interval(ge=-1, le=1)] | None = None,
+    seed_sd: NonNegativeFloat | None = None,
+    change: Annotated[float, Interval(ge=-1, le=1)] = 0.0,
     n_pairs: PositiveInt = 5000,
-    accuracy_delta: Annotated[PositiveFloat, RARE] = 0.05,
-    confidence: Annotated[float, RARE] = 0.95,
+    accuracy_delta: Annotated[OpenShare, RARE] = 0.05,
+    confidence: Annotated[OpenShare, RARE] = 0.95,
 ) -> Outcome:
     """Tell how many prompts, seeds and trials a claim needs.
 

@@ -77,7 +77,7 @@ def _number(path: Path, line: int, value: Any, column: str) -> float:
         if isinstance(value, bool):
             raise TypeError
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidData(
             f"{path}, line {line}: expected a number in column {column}, got {value!r:.60}. Correct it."
         ) from None

@@ -22,14 +22,14 @@ def schema(name: Annotated[str, Parameter(metavar="NAME")] = "", /) -> Outcome:
     Args:
         name: A command such as minimize or "train dpo", or selector, loss or format; without it, everything.
     """
-    root, commands = _commands()
-    registries = {registry.kind: registry for registry in _registries()}
-    if name and name not in [*commands, *registries]:
-        raise UsageError(f"unknown {name!r}; expected one of: {', '.join([*commands, *registries])}")
+    root, commands = all_commands()
+    kinds = {registry.kind: registry for registry in registries()}
+    if name and name not in [*commands, *kinds]:
+        raise UsageError(f"unknown {name!r}; expected one of: {', '.join([*commands, *kinds])}")
     found = {key: command_schema(root, key) for key in commands if name in ("", key)}
     found |= {
         kind: {function.__name__: settings_schema(function) for function in registry}
-        for kind, registry in registries.items()
+        for kind, registry in kinds.items()
         if name in ("", kind)
     }
     result = found[name] if name else found
@@ -52,7 +52,7 @@ def command_schema(app: App, name: str) -> dict[str, Any]:
             node = node["properties"].setdefault(group, empty)
         if argument.required:
             node.setdefault("required", []).append(last)
-        found = TypeAdapter(argument.hint).json_schema()
+        found = TypeAdapter(argument.field_info.annotation).json_schema()
         if argument.parameter.help:
             found["description"] = " ".join(argument.parameter.help.split())
         if not argument.required and argument.field_info.default is not argument.field_info.empty:
@@ -61,7 +61,7 @@ def command_schema(app: App, name: str) -> dict[str, Any]:
     return root
 
 
-def _commands() -> tuple[App, list[str]]:
+def all_commands() -> tuple[App, list[str]]:
     """The whole command line, and every command's full name."""
     from smidgen.cli.app import COMMANDS, build_app
 
@@ -72,9 +72,11 @@ def _commands() -> tuple[App, list[str]]:
     return root, names
 
 
-def _registries() -> tuple[Registry[Any], ...]:
+def registries() -> tuple[Registry[Any], ...]:
     from smidgen.data.export import export_format
+    from smidgen.evaluation.judges.base import judge
+    from smidgen.evaluation.task_benchmarks import benchmark
     from smidgen.selection.selectors import selector
     from smidgen.training.losses import loss
 
-    return selector, loss, export_format
+    return selector, loss, export_format, judge, benchmark

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.types import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from smidgen.cli.account import SUMMARY, account_folder, finished_before, refuse_foreign, write_result
 from smidgen.cli.flags import FLAT, RARE, DryRun, MaxBadFraction, PairSources, TemplateName
@@ -62,7 +62,7 @@ def score(
     rubric: Annotated[str | None, RARE, Parameter(metavar="NAME")] = None,
     injection_probe: Annotated[NonNegativeInt | None, Parameter(metavar="N")] = None,
     keep_replies: Annotated[bool, Parameter()] = False,
-    beta: Annotated[float | None, RARE] = None,
+    beta: Annotated[PositiveFloat | None, RARE] = None,
     per_token: Annotated[bool, RARE] = False,
     max_new_tokens: Annotated[PositiveInt | None, RARE] = None,
     most_new_tokens: Annotated[PositiveInt | None, RARE] = None,

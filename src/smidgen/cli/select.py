@@ -12,7 +12,7 @@ from typing import Annotated
 
 import torch
 from cyclopts import Parameter
-from cyclopts.types import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from smidgen.cli.flags import (
     FLAT,
@@ -34,12 +34,14 @@ from smidgen.data.tables import write_subset
 from smidgen.data.templates import load_template
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import UsageError
+from smidgen.evaluation.patterns import SHIPPED
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.selection.features import write_features
 from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import selector as selectors
 from smidgen.selection.selectors import top
 from smidgen.selection.why import subset_columns, why_dropped, why_kept
+from smidgen.settings import PositiveShare
 from smidgen.study.execute import check_executor, on_threads, open_executor
 from smidgen.study.inputs import read_prompts
 from smidgen.study.proxy import trained_proxy
@@ -53,9 +55,10 @@ def select(
     budget: Annotated[PositiveInt, Parameter(metavar="PAIRS")],
     selector: Annotated[str, Parameter(metavar="NAME")] = "contrast",
     aligned: Aligned = None,
-    train_aligned: Annotated[float | None, Parameter(metavar="SHARE")] = None,
+    train_aligned: Annotated[PositiveShare | None, Parameter(metavar="SHARE")] = None,
     harmful: Harmful = None,
     harmless: Harmless = None,
+    patterns: Annotated[str, RARE, Parameter(metavar="LIST")] = "common",
     seed: Seed = 0,
     executor: Executor = "local",
     address: Address = None,
@@ -75,6 +78,7 @@ def select(
         train_aligned: Without --aligned, train one on this share of the pairs first, 1 for all; where it is needed.
         workers: With --executor ray, blocks of pairs at a time; 0 for as many as the cluster has room for.
         threads: Of the models; results are equal only for equal numbers of them. Without it, the machine's own.
+        patterns: By which an answer refuses or does not: a shipped list, or a file with one phrase a line.
     """
     arguments = dict(locals())
     check_executor(executor, address)
@@ -87,7 +91,7 @@ def select(
     if dry_run:
         text = f"{budget} of {len(prepared.pairs)} pairs by {selector}; dry run: nothing written"
         return Outcome({"budget": budget, "pairs": len(prepared.pairs)}, text, len(prepared.quarantine))
-    prompt_files = [path for path in (harmful, harmless) if path]
+    prompt_files = [path for path in (harmful, harmless, None if patterns in SHIPPED else patterns) if path]
     inputs = [*data.pairs, model, *([aligned] if aligned else []), *prompt_files]
     threads = threads or torch.get_num_threads()
     with (
@@ -103,6 +107,7 @@ def select(
             harmful=dev[0],
             harmless=dev[1],
             aligned=_aligned(aligned, train_aligned, model, prepared.encoded, seed, out / WORK),
+            patterns=patterns,
             work=out / WORK,
             elsewhere=placed.elsewhere,
         )

@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt
-from pydantic import TypeAdapter
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter
 
 from smidgen.assets import DEMO
 from smidgen.cli import flags
 from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.progress import study_progress
+from smidgen.evaluation.patterns import SHIPPED
 from smidgen.report.frontier import frontier_text
 from smidgen.report.html import write_report
 from smidgen.report.notebook import write_notebook
 from smidgen.report.pdf import write_pdf
 from smidgen.runs import read_json
-from smidgen.settings import read_settings
+from smidgen.settings import Share, read_settings
 from smidgen.study.minimize import minimize as run_study
 from smidgen.study.plan import StudySettings
 from smidgen.study.public import PUBLIC_SCORES
+from smidgen.study.records import StudyRecords
 
 _FLAGS = {
     "out": flags.Out,
@@ -37,7 +38,7 @@ _FLAGS = {
     "public_harmless": Annotated[flags.PromptFile | None, flags.RARE, Parameter(metavar="FILE")],
     "public_patterns": Annotated[str, flags.RARE, Parameter(metavar="LIST")],
     "heldout": flags.Heldout,
-    "heldout_share": Annotated[float, flags.RARE],
+    "heldout_share": Annotated[Share, flags.RARE],
     "aligned": flags.Aligned,
     "template": flags.TemplateName,
     "max_length": flags.MaxLength,
@@ -48,6 +49,7 @@ _FLAGS = {
     "max_bad_fraction": flags.MaxBadFraction,
     "allow_leaks": flags.AllowLeaks,
     "settings": Annotated[StudySettings, flags.SETTINGS],
+    "workers": NonNegativeInt,
     "threads": Annotated[PositiveInt, flags.RARE],
     "executor": flags.Executor,
     "address": flags.Address,
@@ -64,11 +66,15 @@ def minimize(**arguments: Any) -> Outcome:
     out = arguments["out"]
     named = ("harmful", "harmless", "confirm_harmful", "confirm_harmless", "public_harmful", "public_harmless")
     files = [arguments[name] for name in (*named, "public_patterns", "aligned")]
+    if arguments["settings"].patterns not in SHIPPED:
+        files.append(arguments["settings"].patterns)
     inputs = [*arguments["pairs"], *arguments["heldout"], arguments["model"], *filter(None, files)]
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
     if arguments["dry_run"]:
-        return Outcome(certificate, "dry run: no trial was run")
+        stored = StudyRecords(out / "study.sqlite").n_trials() if (out / "study.sqlite").exists() else 0
+        kept = f"; {stored:,} trials are done already and are not run again" if stored else ""
+        return Outcome({**certificate, "stored_trials": stored}, f"dry run: no trial was run{kept}")
     write_report(out)
     document = write_pdf(out)
     write_notebook(out)
@@ -130,7 +136,7 @@ def demo(
     *,
     out: flags.Out = Path("runs/demo"),
     seed: flags.Seed = 0,
-    workers: int = 2,
+    workers: NonNegativeInt = 2,
     executor: flags.Executor = "local",
     address: flags.Address = None,
     dry_run: flags.DryRun = False,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from cyclopts import Group, Parameter
-from cyclopts.types import PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -60,12 +60,14 @@ class TeacherFlags:
         ),
     ] = None
     price_in: Annotated[
-        float | None, Parameter(metavar="PRICE", help="Of a million tokens of prompts; none is built in.")
+        NonNegativeFloat | None, Parameter(metavar="PRICE", help="Of a million tokens of prompts; none is built in.")
     ] = None
-    price_out: Annotated[float | None, Parameter(metavar="PRICE", help="Of a million tokens of answers.")] = None
+    price_out: Annotated[
+        NonNegativeFloat | None, Parameter(metavar="PRICE", help="Of a million tokens of answers.")
+    ] = None
     concurrency: Annotated[PositiveInt, Parameter(help="Conversations at once.")] = 8
-    requests_per_minute: Annotated[float | None, RARE, Parameter(help="Most requests in any minute.")] = None
-    tokens_per_minute: Annotated[float | None, RARE, Parameter(help="Most tokens in any minute.")] = None
+    requests_per_minute: Annotated[PositiveFloat | None, RARE, Parameter(help="Most requests in any minute.")] = None
+    tokens_per_minute: Annotated[PositiveFloat | None, RARE, Parameter(help="Most tokens in any minute.")] = None
     key_variable: Annotated[
         str | None,
         RARE,
@@ -74,7 +76,7 @@ class TeacherFlags:
             help="The environment variable with the key; `none` sends no key. OPENAI_API_KEY where not given.",
         ),
     ] = None
-    timeout: Annotated[float, RARE, Parameter(metavar="SECONDS", help="Most time of one try.")] = 120.0
+    timeout: Annotated[PositiveFloat, RARE, Parameter(metavar="SECONDS", help="Most time of one try.")] = 120.0
     tries: Annotated[PositiveInt, RARE, Parameter(help="Most tries of one call.")] = 8
     replies: Annotated[
         Path | None,
@@ -185,6 +187,9 @@ def progress_line(done: int, total: int, seconds: float, spending: Spending, bef
     return "  ".join(parts)
 
 
+_AS_IF_NEW = "as if nothing had been asked before: replies that are kept are not asked for again, and cost nothing"
+
+
 def estimate_lines(found: Estimate) -> list[str]:
     """What a dry run says of calls to come."""
     cost = (
@@ -192,7 +197,10 @@ def estimate_lines(found: Estimate) -> list[str]:
         if found.prices.known
         else ", cost unknown: no prices given"
     )
-    return [f"{found.calls:,} calls, about {found.expected.tokens:,} tokens, at most {found.most.tokens:,}{cost}"]
+    return [
+        f"{found.calls:,} calls, about {found.expected.tokens:,} tokens, at most {found.most.tokens:,}{cost}",
+        _AS_IF_NEW,
+    ]
 
 
 def estimate_data(found: Estimate) -> dict[str, Any]:

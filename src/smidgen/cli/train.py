@@ -11,8 +11,8 @@ from pkgutil import iter_modules
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from cyclopts.types import ExistingFile, PositiveInt
-from pydantic import BaseModel
+from cyclopts.types import ExistingFile
+from pydantic import BaseModel, PositiveInt
 
 from smidgen.cli import trainings
 from smidgen.cli.flags import (
@@ -163,8 +163,15 @@ def loss_command(function: Loss) -> Callable[..., Outcome]:
 for _module in iter_modules(trainings.__path__):
     app.command(getattr(import_module(f"{trainings.__name__}.{_module.name}"), _module.name), name=_module.name)
 
-for _loss in loss:
-    app.command(loss_command(_loss), name=_loss.__name__, group=LOSSES)
+
+def offer_losses() -> None:
+    """A command for each registered loss that has none yet, such as a plugin's."""
+    for function in loss:
+        if function.__name__ not in app:
+            app.command(loss_command(function), name=function.__name__, group=LOSSES)
+
+
+offer_losses()
 
 
 def _preference_job(objective: Loss, given: Mapping[str, Any]) -> Job:

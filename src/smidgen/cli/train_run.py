@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from cyclopts import Parameter
-from cyclopts.types import NonNegativeInt
+from pydantic import NonNegativeInt
 
 from smidgen.cli.flags import FLAT, RARE, flag_settings
 from smidgen.cli.outcome import Outcome, claimed
@@ -102,13 +102,21 @@ def train_into(
             _take_part(make)
         if arguments["dry_run"]:
             with _others_wait():
-                return _dry_run(arguments["recipe"], make())
+                return _dry_run(arguments["recipe"], make(), arguments["out"])
         return _lead(command, arguments, inputs, make)
 
 
-def _dry_run(recipe: Any, job: Job) -> Outcome:
-    plan = {"examples": job.n_examples, "tokens": job.n_tokens, "steps": recipe.total_steps(job.n_examples)}
+def _dry_run(recipe: Any, job: Job, out: Path) -> Outcome:
+    """What the training takes from its first step on, and whether the folder holds some of it already."""
+    plan: dict[str, Any] = {
+        "examples": job.n_examples,
+        "tokens": job.n_tokens,
+        "steps": recipe.total_steps(job.n_examples),
+    }
     text = f"{job.n_examples} {job.counted}, {job.n_tokens} tokens, {plan['steps']} steps; dry run: nothing written"
+    plan["stored"] = "done" if (out / "DONE").exists() else "checkpoint" if (out / "checkpoints").is_dir() else None
+    if plan["stored"]:
+        text += f"; {out} holds {'all of it' if plan['stored'] == 'done' else 'a part of it, and would go on there'}"
     return Outcome(plan, text, len(job.quarantine))
 
 

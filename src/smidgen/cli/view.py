@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter, validators
+from annotated_types import Interval
+from cyclopts import Parameter
 
 from smidgen.cli.outcome import Outcome
 
@@ -15,7 +16,7 @@ def view(
     run: Annotated[Path, Parameter(metavar="RUN")],
     /,
     *,
-    port: Annotated[int, Parameter(metavar="PORT", validator=validators.Number(gte=0, lte=65535))] = 0,
+    port: Annotated[int, Interval(ge=0, le=65535), Parameter(metavar="PORT")] = 0,
     browser: bool = True,
 ) -> Outcome:
     """Show a run's pages: browse pairs, compare blind.

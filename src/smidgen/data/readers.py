@@ -27,6 +27,13 @@ Record = tuple[int, Any]
 TEXT_COLUMNS = ("prompt", "chosen", "rejected")
 Columns = Sequence[str | tuple[str, ...]]
 """Columns that a table must have; a tuple names one that goes by several names, the usual one first."""
+LEAST_LIMIT_BYTES = 256 * 2**20
+"""Any file may unpack to so much."""
+_MOST_RATIO = 100
+# A table's rows cost memory even where they hold nothing.
+_ROW_BYTES = 64
+_BATCH_ROWS = 1024
+_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
 PAIR_COLUMNS = (("chosen", "chosen_response", "generations"), ("rejected", "rejected_response", "ratings"))
 
 
@@ -70,10 +77,43 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         if packed:
-            with gzip.open(file) as unpacked:
-                yield unpacked  # type: ignore[misc]
+            with gzip.open(file) as unpacked, io.BufferedReader(_Watched(unpacked, path)) as watched:
+                yield watched
         else:
             yield file
+
+
+class _Watched(io.RawIOBase):
+    """The bytes of a packed file, which end in InvalidData where they are more than any text packs to."""
+
+    def __init__(self, unpacked: IO[bytes], path: Path) -> None:
+        self._unpacked, self._path = unpacked, path
+        self._left = most_unpacked(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._unpacked.read(len(buffer))
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        if self._left < 0:
+            raise bomb(self._path)
+        return len(data)
+
+
+def most_unpacked(path: Path) -> int:
+    """Bytes that a packed file may unpack to: texts pack to a tenth, and hardly any to a hundredth."""
+    return max(LEAST_LIMIT_BYTES, _MOST_RATIO * path.stat().st_size)
+
+
+def bomb(path: Path) -> InvalidData:
+    """What to raise for a file that unpacks to more than `most_unpacked`."""
+    return InvalidData(
+        f"{path}: expected a packed file of texts, got one of {path.stat().st_size:,} bytes that unpacks to more than "
+        f"{most_unpacked(path):,}. If that is meant, unpack it first, or take out the rows that stand there again and "
+        "again."
+    )
 
 
 def read_utf8(path: Path) -> str:
@@ -113,7 +153,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes | BadRow]]:
                     yield number, BadRow("huge_field", f"the line has more than {MAX_FIELD_CHARACTERS:,} bytes")
                 else:
                     yield number, raw
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except _DAMAGE as error:
             yield number + 1, BadRow("truncated_file", str(error))
 
 
@@ -135,7 +175,7 @@ def _record_or_problem(read: Callable[[], Any]) -> Any:
     except json.JSONDecodeError as error:
         truncated = "" if error.doc.rstrip().endswith("}") else "; the line may be truncated"
         return BadRow("malformed_json", f"{error.msg} at character {error.pos}{truncated}")
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         return BadRow("malformed_json", str(error))
 
 
@@ -162,7 +202,10 @@ def strict_json(text: str) -> Any:
 def _read_json(path: Path, columns: Columns) -> Iterator[Record]:
     """A JSON list, element by element; a file that starts otherwise is read as JSONL."""
     with open_bytes(path) as file:
-        start = file.read(64)
+        try:
+            start = file.read(64)
+        except _DAMAGE:
+            start = b""
     _refuse_wide_encodings(path, start)
     if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
         yield from _read_jsonl(path, columns)
@@ -239,7 +282,7 @@ def _csv_records(path: Path, rows: Any, columns: Columns) -> Iterator[Record]:
             cells = next(rows)
         except StopIteration:
             return
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except _DAMAGE as error:
             yield line, BadRow("truncated_file", str(error))
             return
         except csv.Error as error:
@@ -283,21 +326,25 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Record]:
     try:
         with pq.ParquetFile(path) as file:
             _require_columns(path, file.schema_arrow.names, columns)
-            row = 0
-            for batch in file.iter_batches():
+            row, left = 0, most_unpacked(path)
+            for batch in file.iter_batches(_BATCH_ROWS):
+                left -= batch.nbytes + _ROW_BYTES * len(batch)
+                if left < 0:
+                    raise bomb(path)
                 for record in _batch_rows(batch):
                     row += 1
                     yield row, record
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split())
         raise InvalidData(
-            f"{path}: expected a Parquet file, got one that cannot be read ({error}); save it anew."
+            f"{path}: expected a Parquet file, got one that cannot be read ({said}); save it anew."
         ) from None
 
 
 def _batch_rows(batch: Any) -> Iterator[Any]:
     try:
         rows = batch.to_pylist()
-    except UnicodeDecodeError:  # one row spoils a whole batch, so look at each alone
+    except (ValueError, OverflowError):  # one row spoils a whole batch, so look at each alone
         rows = [_record_or_problem(lambda i=i: batch.slice(i, 1).to_pylist()[0]) for i in range(len(batch))]
     for row in rows:
         yield row if isinstance(row, BadRow) else {name: as_json(value) for name, value in row.items()}

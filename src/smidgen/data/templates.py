@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jinja2 import TemplateError
-
 from smidgen.errors import UsageError
 from smidgen.pairs import Message, Messages
 from smidgen.settings import Registry
@@ -169,10 +167,10 @@ def _render(tokenizer: Any, messages: Messages, *, add_generation_prompt: bool =
     turns = [{"role": m.role, "content": m.content} for m in messages]
     try:
         return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except (TemplateError, ValueError, TypeError) as error:
+    except Exception as error:  # a template is a program from outside: it may fail in any way, out of memory too
         roles = ", ".join(m.role for m in messages)
         raise UsageError(
-            f"the tokenizer's chat template takes no conversation of the turns {roles}: {error}. "
+            f"the tokenizer's chat template takes no conversation of the turns {roles}: {str(error) or repr(error)}. "
             "Take --template plain or hh, or leave out the rows with such turns."
         ) from error
 

@@ -176,10 +176,10 @@ def _problem(row: Any, before: Sequence[dict[str, Any]]) -> str:
             return f"no {name}"
     texts = row["completions"]
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        return f"completions = {json.dumps(texts)[:50]}"
+        return f"completions = {json.dumps(texts, default=str)[:50]}"
     for name in ("model", "label", "prompt"):
         if not isinstance(row[name], str):
-            return f"{name} = {json.dumps(row[name])[:50]}"
+            return f"{name} = {json.dumps(row[name], default=str)[:50]}"
     if row["number"] != len(before) + 1:
         return f"number {row['number']!r} where {len(before) + 1} comes next"
     for name in ("model", "label"):
@@ -189,5 +189,5 @@ def _problem(row: Any, before: Sequence[dict[str, Any]]) -> str:
         return f"completions A to {letter(len(texts) - 1)} behind rows of {len(before[0]['completions'])}"
     cut, settings = row.get("cut"), row.get("settings", {})
     if cut is not None and (not isinstance(cut, list) or [type(c) for c in cut] != [bool] * len(texts)):
-        return f"cut = {json.dumps(cut)[:50]}"
-    return "" if isinstance(settings, dict) else f"settings = {json.dumps(settings)[:50]}"
+        return f"cut = {json.dumps(cut, default=str)[:50]}"
+    return "" if isinstance(settings, dict) else f"settings = {json.dumps(settings, default=str)[:50]}"

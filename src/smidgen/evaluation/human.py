@@ -192,6 +192,12 @@ def read_human_verdicts(folder: Path | str) -> list[Verdict]:
             "WHERE undone_at IS NULL AND outcome IS NOT NULL"
         ).fetchall()
     place = {match.key: i for i, match in enumerate(matches)}
+    for rater, n, letter, a, b, outcome in rows:
+        if not isinstance(rater, str) or (n, letter, a, b) not in place or outcome not in (WIN, TIE, LOSS):
+            raise InvalidData(
+                f"{folder / VOTES}: expected votes on the matches of {MATCHES} beside it, got {outcome!r:.20} by "
+                f"{rater!r:.60} on {n!r:.20}-{letter!r:.20}. Restore it from a copy, or move it away to start anew."
+            )
     verdicts = [
         Verdict(judge="human", rater=rater, number=n, letter=letter, model_a=a, model_b=b, outcome=outcome)
         for rater, n, letter, a, b, outcome in rows
@@ -226,7 +232,7 @@ def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=30)) as database:
             database.execute("PRAGMA synchronous = FULL")
             yield database
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
         raise InvalidData(
             f"{path}: expected the votes of a comparison, to read and write, got {error}. "
             "Make room or give write access; if the file is broken, move it away to start anew."

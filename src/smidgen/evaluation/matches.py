@@ -88,7 +88,7 @@ def read_matches(path: Path | str) -> list[Match]:
     path, kinds = Path(path), {"number": int} | {f.name: str for f in fields(Match) if f.name != "number"}
     matches = []
     for line, row in read_records(path, columns=tuple(kinds)):
-        if isinstance(row, BadRow) or any(type(row.get(name)) is not kind for name, kind in kinds.items()):
+        if not isinstance(row, dict) or any(type(row.get(name)) is not kind for name, kind in kinds.items()):
             detail = f"{row.reason}: {row.detail}" if isinstance(row, BadRow) else "another row"
             raise InvalidData(
                 f"{path}, line {line}: expected a match with {', '.join(kinds)}, got {detail}. Write the file anew."

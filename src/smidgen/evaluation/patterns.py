@@ -43,6 +43,18 @@ class Patterns:
         return any(pattern in text for pattern in self.patterns)
 
 
+def list_name(name_or_path: str | Path) -> str:
+    """What the list loaded from there is called: `common`, the file's name without its ending, or the variable's.
+
+    >>> list_name("lists/unsure.txt"), list_name("data.py#REFUSALS")
+    ('unsure', 'REFUSALS')
+    """
+    if str(name_or_path) in SHIPPED:
+        return str(name_or_path)
+    path, variable = split_reference(name_or_path)
+    return variable or path.stem
+
+
 def load_patterns(name_or_path: str | Path) -> Patterns:
     """A shipped list by its name, or any text file: one pattern a line, blank lines and lines with `#` first skipped.
 
@@ -64,7 +76,7 @@ def load_patterns(name_or_path: str | Path) -> Patterns:
             f"expected a pattern list, got {str(name_or_path)!r}, which is neither shipped nor a file. "
             f"Take {', '.join(SHIPPED)}, or the path of a text file with one pattern a line."
         )
-    return _parse(path.stem, path.read_bytes(), str(path))
+    return _parse(list_name(path), path.read_bytes(), str(path))
 
 
 def load_pattern_lists(names_or_paths: Sequence[str | Path]) -> list[Patterns]:

@@ -74,7 +74,8 @@ def _sections(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
             text = raw.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise InvalidData(f"{path}, line {line}: expected UTF-8, got other bytes. Convert that file.") from None
-        if found := _HEADING.match(text) or _INLINE.match(text):
+        # One space for many: the heading's pattern tries every way to share them out among its parts.
+        if found := _HEADING.match(" ".join(text.split())) or _INLINE.match(text):
             if found[1].lower() != (due := _AFTER[name]):
                 last = f", after {name.upper()} on line {begun}" if name else ""
                 raise InvalidData(

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from smidgen.data.checks import BadRow
+from smidgen.data.checks import BadRow, excerpt
 from smidgen.data.readers import read_records
 from smidgen.errors import InvalidData
 from smidgen.runs import json_lines, write_text
@@ -87,10 +87,12 @@ _KINDS: dict[str, tuple[type, ...]] = {f.name: (str,) for f in fields(Verdict)} 
 }
 
 
-def _problem(row: dict[str, Any] | BadRow) -> str:
+def _problem(row: Any) -> str:
     """What is wrong with a row; empty where it is a verdict."""
     if isinstance(row, BadRow):
         return f"{row.reason}: {row.detail}"
+    if not isinstance(row, dict):
+        return excerpt(row)
     for name in ("judge", "number", "letter", "model_a", "model_b", "outcome"):
         if name not in row:
             return f"no {name}"

@@ -46,8 +46,13 @@ def load_group_rewards(folder: Path | str, *, dtype: str = "float32", device: st
     folder = Path(folder)
     try:
         index: Any = read_json(folder / INDEX)
-        template, rows = index["template"], [(row["folder"], row["mean"], row["sd"]) for row in index["models"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        template, rows = str(index["template"]), []
+        for row in index["models"]:
+            # The folders that `save` names and no other: an index from outside leads nowhere else.
+            if row["folder"] != f"models/{len(rows)}":
+                raise ValueError(f"folder {row['folder']!r} where models/{len(rows)} comes next")
+            rows.append((row["folder"], float(row["mean"]), float(row["sd"])))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise SmidgenError(
             f"expected a folder of group rewards with {INDEX} at {str(folder)!r}; {error!r}. "
             "Give the --out of `smidgen train maxmin`."

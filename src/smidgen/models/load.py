@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import NewGELUActivation
 
@@ -94,9 +93,9 @@ def load_language_model(
         model = AutoModelForCausalLM.from_pretrained(
             name, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:  # a folder from outside may make the loader fail in any way
         raise SmidgenError(
-            f"expected a model with safetensors weights in Hugging Face format at {name!r}; {error}. "
+            f"expected a model with safetensors weights in Hugging Face format at {name!r}; {said(error)}. "
             "Give a local folder with config.json, model.safetensors and the tokenizer, or a reachable hub name."
         ) from error
     model.to(place)  # pyright: ignore[reportArgumentType]
@@ -119,6 +118,11 @@ def model_name(name_or_path: str | Path) -> str:
     return name
 
 
+def said(error: Exception) -> str:
+    """What a library's error says, with its kind where the words alone would be a riddle."""
+    return str(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
+
+
 def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer alone.
 
@@ -128,9 +132,9 @@ def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
     name = model_name(name_or_path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # as above
         raise SmidgenError(
-            f"expected a model with its tokenizer in Hugging Face format at {name!r}; {error}. "
+            f"expected a model with its tokenizer in Hugging Face format at {name!r}; {said(error)}. "
             "Give a local folder with tokenizer.json and tokenizer_config.json, or a reachable hub name."
         ) from error
     if tokenizer.eos_token_id is None:

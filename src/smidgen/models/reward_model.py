@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from jinja2 import TemplateError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from smidgen.data.templates import Template
 from smidgen.errors import InvalidData, SmidgenError, UsageError
-from smidgen.models.load import DTYPES, LanguageModel, language_model, model_name, save_language_model
+from smidgen.models.load import DTYPES, LanguageModel, language_model, model_name, said, save_language_model
 from smidgen.models.logprobs import computing_in
 from smidgen.models.rewards import Reward
 from smidgen.models.rows import Tokens, token_budget_batches
@@ -289,10 +288,12 @@ def _load(name: str, dtype: str, device: str) -> tuple[RewardModel, set[str]]:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, SafetensorError) as error:
+    except SmidgenError:
+        raise
+    except Exception as error:  # a folder from outside may make the loader fail in any way
         raise SmidgenError(
-            f"expected a model with safetensors weights and a sequence classifier at {name!r}; {error}. Give a local "
-            "folder with config.json, model.safetensors and the tokenizer, or a reachable hub name."
+            f"expected a model with safetensors weights and a sequence classifier at {name!r}; {said(error)}. Give a "
+            "local folder with config.json, model.safetensors and the tokenizer, or a reachable hub name."
         ) from error
     model, info = loaded
     return RewardModel(language_model(model.to(torch.device(device)), tokenizer)), set(info["missing_keys"])

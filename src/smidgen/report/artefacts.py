@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.data.links import refuse_links_out
+from smidgen.data.tables import COLUMNS
 from smidgen.errors import InvalidData, UsageError
 from smidgen.report.certificate import Certificate, interval, read_certificate, read_object
 from smidgen.selection.features import Features, read_features
@@ -103,10 +105,11 @@ def read_run(folder: Path | str) -> Run:
     """Read a run's artefacts.
 
     Raises:
-        UsageError: No certificate there: not a run, or one that has not ended.
+        UsageError: No certificate there: not a run, or one that has not ended; or a link that leads out of it.
         InvalidData: An artefact that cannot be read; says which, and what is wrong.
     """
     folder = Path(folder)
+    refuse_links_out(folder)
     if not (folder / "certificate.json").is_file():
         raise UsageError(
             f"expected a finished run at {folder}, found no certificate.json there. "
@@ -165,7 +168,7 @@ def _read_study(
                 if trial.is_search and "score" in trial.metrics
             }
             return trials, answers, refused
-    except (sqlite3.Error, KeyError, IndexError, ValueError) as error:
+    except (sqlite3.Error, LookupError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InvalidData(f"{path}: expected a study's trials and scores, got {error}. Run the study again.") from error
 
 
@@ -173,13 +176,13 @@ def _trial(row: sqlite3.Row) -> Trial:
     metrics = {name: found.mean for name, value in json.loads(row["metrics"]).items() if (found := interval(value))}
     return Trial(
         trial_id=str(row["trial_id"]),
-        stage=row["stage"],
-        arm=row["arm"],
-        selector=row["selector"] or "",
+        stage=str(row["stage"]),
+        arm=str(row["arm"]),
+        selector=str(row["selector"] or ""),
         budget=int(row["budget"] or 0),
         seed=int(row["seed"] or 0),
-        pairs=row["idxs"] if "idxs" in row.keys() else "",  # noqa: SIM118 (a Row iterates over its values)
-        prompt_set=row["prompt_set"],
+        pairs=str(row["idxs"] or "") if "idxs" in row.keys() else "",  # noqa: SIM118 (a Row iterates over its values)
+        prompt_set=str(row["prompt_set"]),
         wall_seconds=float(row["wall_seconds"] or 0),
         metrics=metrics,
     )
@@ -192,7 +195,7 @@ def _read_answers(database: sqlite3.Connection, trial_id: str, patterns: str) ->
         (trial_id,),
     )
     return tuple(
-        Answer(bool(harmful), int(index), prompt, completion, bool(json.loads(refused).get(patterns)))
+        Answer(bool(harmful), int(index), str(prompt), str(completion), bool(json.loads(refused).get(patterns)))
         for harmful, index, prompt, completion, refused in rows
     )
 
@@ -219,18 +222,16 @@ def read_kept(path: Path) -> tuple[KeptPair, ...]:
     csv.field_size_limit(2**31 - 1)
     with path.open(encoding="utf-8", newline="") as file:
         try:
-            return tuple(
-                KeptPair(
-                    int(row.pop("idx")),
-                    row.pop("prompt"),
-                    row.pop("chosen"),
-                    row.pop("rejected"),
-                    {k: v for k, v in row.items() if v},
-                )
-                for row in csv.DictReader(file)
-            )
+            return tuple(_kept(row) for row in csv.DictReader(file))
         except (KeyError, ValueError, TypeError, csv.Error) as error:
             raise InvalidData(f"{path}: expected idx, prompt, chosen and rejected in every row; {error}.") from None
+
+
+def _kept(row: dict[str, Any]) -> KeptPair:
+    idx, *texts = (row.pop(name) for name in COLUMNS)
+    if None in (idx, *texts, *row):
+        raise ValueError(f"a row has fewer or more cells than the header, near idx {idx}")
+    return KeptPair(int(idx), *texts, {name: value for name, value in row.items() if value})
 
 
 def _optional_json(path: Path) -> Mapping[str, Any]:

@@ -13,6 +13,9 @@ from smidgen.evaluation.statistics import Interval
 from smidgen.runs import read_json
 from smidgen.selection.texts import DEFAULT_LIST
 
+# No measure comes near; beyond it, numbers overflow in arithmetic on them.
+_MOST = 1e100
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -109,7 +112,7 @@ def read_certificate(path: Path | str) -> Certificate:
         )
     except KeyError as error:
         raise InvalidData(f"{path}: expected the key {error}, found none. Run the study again to rewrite it.") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidData(f"{path}: expected a certificate, got {error}. Run the study again to rewrite it.") from None
 
 
@@ -155,7 +158,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_MOST <= value <= _MOST:
         return None
     return float(value)
 

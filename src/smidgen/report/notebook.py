@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,70 @@ from smidgen.runs import write_text
 
 _HERE = 'run = Path(".")'
 
-# Words and code in turn.
+# Parts that other notebooks have too, words and code in turn. They read `run`, `certificate` and `subset`.
+SCORES = (
+    """## What it is held against
+
+Scores on the confirm prompts with their intervals, over prompts and seeds together. The dashed line is the score of
+all pairs less the margin.""",
+    """import matplotlib.pyplot as plt
+
+scores = certificate["scores"]
+names = sorted(scores, key=lambda name: scores[name]["mean"])
+fig, ax = plt.subplots(figsize=(7, 0.4 * len(names) + 1))
+for place, name in enumerate(names):
+    found = scores[name]
+    ax.plot([found["low"], found["high"]], [place, place], color="tab:blue")
+    ax.plot(found["mean"], place, "o", color="tab:blue")
+ax.axvline(scores["full"]["mean"] - certificate["delta"], color="grey", linestyle="--")
+ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+ax.set_xlabel("refusal rate, harmful minus harmless")
+fig.tight_layout()
+for name in reversed(names):
+    found = scores[name]
+    print(f"{name:<28} {found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]")
+plt.show()""",
+)
+
+KEPT = (
+    """## The subset
+
+`idx` counts the rows of the data as it was loaded, from 0. Why each pair was kept stands beside it.""",
+    """print(f"{len(subset)} of {certificate['full_size']} pairs")
+for kind, number in Counter(row["kind"] for row in subset).most_common():
+    print(f"{number:>6} {kind}")
+for row in subset[:5]:
+    print(f"\\nidx {row['idx']}: {row['reason']}")
+    for name in ("prompt", "chosen", "rejected"):
+        print(f"  {name:<8} {row[name]!r:.150}")""",
+)
+
+PUBLIC = (
+    """## The public prompts
+
+Prompts that everybody knows carry no claim; they are reported once, for comparison. The *compatible* number counts as
+the exercise's own code does: a pattern anywhere, in the prompt too, and both counts divided by 20. The next column
+divides by the number of prompts there are; *ours* looks at the answer alone.""",
+    """public = run / "public.json"
+found = json.loads(public.read_text(encoding="utf-8"))["models"] if public.exists() else {}
+if found:
+    print(f"{'model':<10}{'compatible':>12}{'by number':>12}   ours")
+else:
+    print("This study had no public prompts.")
+for name, scored in found.items():
+    counted = scored["exercise_compatible"]
+    fixed = counted.get("divided_by_20", {}).get("score")
+    compatible = "-" if fixed is None else f"{fixed:+.3f}"
+    ours = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**scored["score"])
+    print(f"{name:<10}{compatible:>12}{counted['score']['mean']:>+12.3f}   {ours}")""",
+)
+
+LIMITS = (
+    """## Limits""",
+    """for limit in certificate["limits"]:
+    print(f"- {limit}")""",
+)
+
 CELLS = (
     """# Which preference pairs does alignment need?
 
@@ -56,57 +120,10 @@ Points of the search are on dev prompts and only nominate; the claim rests on th
     """from smidgen.report.frontier import frontier_text
 
 print(frontier_text(run))""",
-    """## What it is held against
-
-Scores on the confirm prompts with their intervals, over prompts and seeds together. The dashed line is the score of
-all pairs less the margin.""",
-    """import matplotlib.pyplot as plt
-
-scores = certificate["scores"]
-names = sorted(scores, key=lambda name: scores[name]["mean"])
-fig, ax = plt.subplots(figsize=(7, 0.4 * len(names) + 1))
-for place, name in enumerate(names):
-    found = scores[name]
-    ax.plot([found["low"], found["high"]], [place, place], color="tab:blue")
-    ax.plot(found["mean"], place, "o", color="tab:blue")
-ax.axvline(scores["full"]["mean"] - certificate["delta"], color="grey", linestyle="--")
-ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-ax.set_xlabel("refusal rate, harmful minus harmless")
-fig.tight_layout()
-for name in reversed(names):
-    found = scores[name]
-    print(f"{name:<28} {found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]")
-plt.show()""",
-    """## The subset
-
-`idx` counts the rows of the data as it was loaded, from 0. Why each pair was kept stands beside it.""",
-    """print(f"{len(subset)} of {certificate['full_size']} pairs")
-for kind, number in Counter(row["kind"] for row in subset).most_common():
-    print(f"{number:>6} {kind}")
-for row in subset[:5]:
-    print(f"\\nidx {row['idx']}, {row['kind']}: {row['reason']}")
-    for name in ("prompt", "chosen", "rejected"):
-        print(f"  {name:<8} {row[name]!r:.150}")""",
-    """## The public prompts
-
-Prompts that everybody knows carry no claim; they are reported once, for comparison. The *compatible* number counts as
-the exercise's own code does: a pattern anywhere, in the prompt too, and both counts divided by 20. The next column
-divides by the number of prompts there are; *ours* looks at the answer alone.""",
-    """public = run / "public.json"
-found = json.loads(public.read_text(encoding="utf-8"))["models"] if public.exists() else {}
-if found:
-    print(f"{'model':<10}{'compatible':>12}{'by number':>12}   ours")
-else:
-    print("This study had no public prompts.")
-for name, scored in found.items():
-    counted = scored["exercise_compatible"]
-    fixed = counted.get("divided_by_20", {}).get("score")
-    compatible = "-" if fixed is None else f"{fixed:+.3f}"
-    ours = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**scored["score"])
-    print(f"{name:<10}{compatible:>12}{counted['score']['mean']:>+12.3f}   {ours}")""",
-    """## Limits""",
-    """for limit in certificate["limits"]:
-    print(f"- {limit}")""",
+    *SCORES,
+    *KEPT,
+    *PUBLIC,
+    *LIMITS,
     """## Train on it
 
 `model/` is trained on the subset already. To train another model, or with another loss:
@@ -127,16 +144,30 @@ def write_notebook(run_folder: Path | str) -> Path:
     folder = Path(run_folder)
     read_run(folder)  # complains of what is missing as every other form of the report does
     namespace: dict[str, Any] = {}
+    here = f"run = Path({str(folder)!r})"
+    outputs = [_outputs(code.replace(_HERE, here), namespace) for code in CELLS[1::2]]
+    path = folder / "main.ipynb"
+    write_text(path, json.dumps(notebook_of(CELLS, outputs), indent=1, ensure_ascii=True) + "\n")
+    return path
+
+
+def notebook_of(texts: Sequence[str], outputs: Sequence[list[dict[str, Any]]] | None = None) -> dict[str, Any]:
+    """A notebook as its file holds it, nbformat 4.5.
+
+    Args:
+        texts: Words and code in turn.
+        outputs: Of each code cell; None for a notebook that nobody has executed.
+    """
     cells: list[dict[str, Any]] = []
-    for position, text in enumerate(CELLS):
+    for position, text in enumerate(texts):
         cell: dict[str, Any] = {"id": f"cell-{position}", "metadata": {}, "source": text.splitlines(keepends=True)}
         if position % 2 == 0:
             cells.append({"cell_type": "markdown", **cell})
         else:
-            outputs = _outputs(text.replace(_HERE, f"run = Path({str(folder)!r})"), namespace)
-            number = position // 2 + 1
-            cells.append({"cell_type": "code", "execution_count": number, "outputs": outputs, **cell})
-    notebook = {
+            number = position // 2
+            done = (None, []) if outputs is None else (number + 1, outputs[number])
+            cells.append({"cell_type": "code", "execution_count": done[0], "outputs": done[1], **cell})
+    return {
         "cells": cells,
         "metadata": {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -145,9 +176,6 @@ def write_notebook(run_folder: Path | str) -> Path:
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-    path = folder / "main.ipynb"
-    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=True) + "\n")
-    return path
 
 
 def _outputs(code: str, namespace: dict[str, Any]) -> list[dict[str, Any]]:

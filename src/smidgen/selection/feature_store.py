@@ -191,8 +191,8 @@ def _allocate(path: Path, shape: Sequence[Any]) -> None:
 def _mapped(path: Path, mode: Literal["r", "r+"], shape: Sequence[Any]) -> np.memmap:
     column, cause = None, None
     try:
-        column = np.load(path, mmap_mode=mode)
-    except (OSError, ValueError) as error:
+        column = np.lib.format.open_memmap(path, mode=mode)  # nothing but an array: neither pickles nor archives
+    except Exception as error:  # a file's head is read as Python's literals, which may fail in any way
         cause = error
     found = None if column is None else [column.dtype.str, *column.shape]
     if not isinstance(column, np.memmap) or found != [*shape]:

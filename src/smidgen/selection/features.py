@@ -242,12 +242,13 @@ def read_features(path: Path | str, *, vectors: bool = True) -> Features:
         schema = pq.read_schema(path)
         names = [field.name for field in schema if vectors or not pa.types.is_fixed_size_list(field.type)]
         table = pq.read_table(path, columns=names)
-    except (OSError, pa.ArrowException) as error:
-        raise InvalidData(f"expected a features file at {path}: {error}. Compute the features again.") from error
-    columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
-    if "idx" not in columns:
-        raise InvalidData(f"expected a column idx in {path}, got {', '.join(columns)}. Compute the features again.")
-    return Features(columns.pop("idx"), columns)
+        columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
+        if "idx" not in columns or columns["idx"].dtype != np.int64:
+            raise ValueError(f"got no whole numbers idx among {', '.join(columns) or 'no columns'}")
+        return Features(columns.pop("idx"), columns)
+    except (OSError, pa.ArrowException, ValueError, OverflowError, KeyError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise InvalidData(f"expected a features file at {path}: {said}. Compute the features again.") from error
 
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:

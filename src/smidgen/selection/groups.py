@@ -20,6 +20,7 @@ from smidgen.selection.harmfulness import HarmfulnessClassifier, fit_harmfulness
 from smidgen.selection.refusal_direction import RefusalDirection, fit_refusal_direction
 from smidgen.selection.representations import hidden_columns, mean_rows, pair_parts, pair_vectors
 from smidgen.selection.texts import (
+    DEFAULT_LIST,
     PatternList,
     count_words,
     external_margin,
@@ -78,17 +79,23 @@ def look_at_prompts(
 
 
 def text_group(
-    pairs: PairTable, encoded: Sequence[EncodedPair], pattern_lists: Sequence[PatternList], decides: object
+    pairs: PairTable,
+    encoded: Sequence[EncodedPair],
+    pattern_lists: Sequence[PatternList],
+    decides: object,
+    *,
+    deciding: str = DEFAULT_LIST,
 ) -> ColumnGroup:
     """What texts and tokens tell by themselves; one pass over all texts comes first, for the words' frequencies.
 
     Args:
         decides: Whatever names the pattern lists' content, JSON-able.
+        deciding: The list by which an answer refuses or does not.
     """
 
     def prepare(columns: Mapping[str, np.ndarray]) -> MeasureBlock:
-        counts = count_words(map(prompt_and_answers, pairs))
-        return lambda rows: text_columns(pairs[rows], encoded[rows], pattern_lists=pattern_lists, counts=counts)
+        told = {"pattern_lists": pattern_lists, "counts": count_words(map(prompt_and_answers, pairs))}
+        return lambda rows: text_columns(pairs[rows], encoded[rows], **told, deciding=deciding)
 
     return ColumnGroup(name="text", columns=text_names(pattern_lists), decides=lambda: decides, prepare=prepare)
 

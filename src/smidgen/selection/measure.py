@@ -46,6 +46,7 @@ class FeatureSource:
         harmful: Dev prompts that ask for harm, to fit the classifier of prompts on and to compare prompts with.
         harmless: Dev prompts that do not.
         gradients: Of what runs the gradient columns are, where one is asked for.
+        patterns: The list by which an answer refuses or does not: a shipped one, or a file's; all shipped ones vote.
         dtype: Of the models' computation over the pairs, one of `DTYPES`, or "auto" as in `computing_dtype`.
     """
 
@@ -55,6 +56,7 @@ class FeatureSource:
     harmful: Sequence[str]
     harmless: Sequence[str]
     gradients: GradientSettings = _GRADIENTS
+    patterns: str = DEFAULT_LIST
     dtype: str = "float32"
 
 
@@ -73,6 +75,7 @@ def measure_features(
     aligned: Callable[[], LanguageModel] | None = None,
     gradients: GradientSettings = _GRADIENTS,
     also: Sequence[ColumnGroup] = (),
+    patterns: str = DEFAULT_LIST,
     work: Path | None = None,
     dtype: str = "float32",
     on_block: OnBlock = lambda group, done, total: None,
@@ -82,7 +85,8 @@ def measure_features(
 
     Args:
         lm: The model that training starts from: the reference.
-        pairs: As in `FeatureSource`, and so are encoded, template, harmful, harmless, gradients and dtype.
+        pairs: As in `FeatureSource`, and so are encoded, template, harmful, harmless, gradients, patterns and
+            dtype.
         aligned: Gives the model after training on all pairs, once it is needed; None leaves its columns out.
         also: Further groups of columns.
         work: Folder of the store; what it holds of these pairs, models and prompts is not measured again. None for a
@@ -104,6 +108,7 @@ def measure_features(
         harmful=harmful,
         harmless=harmless,
         gradients=gradients,
+        patterns=patterns,
         dtype=dtype,
     )
     aligned = aligned and cache(aligned)
@@ -127,10 +132,12 @@ def column_groups(
     check_order(pairs, encoded)
     template = load_template(source.template, lm.tokenizer)
     dev = look_at_prompts(lm, template, source.harmful, source.harmless)
-    patterns = load_pattern_lists(SHIPPED)
+    lists = load_pattern_lists(SHIPPED if source.patterns in SHIPPED else (*SHIPPED, source.patterns))
+    (own,) = load_pattern_lists([source.patterns])
+    decides = [(found.name, found.patterns) for found in (*lists, *([own] if source.patterns != DEFAULT_LIST else []))]
     reference = reference_group(lm, pairs, encoded, template=template, dev=dev, dtype=dtype)
     groups = [
-        text_group(pairs, encoded, patterns, [(found.name, found.patterns) for found in patterns]),
+        text_group(pairs, encoded, lists, decides, deciding=own.name),
         reference,
         pair_vector_group(reference),
     ]
@@ -138,8 +145,7 @@ def column_groups(
         groups.append(external_group(encoded))
     if aligned is not None:
         groups.append(aligned_group(aligned, encoded, dtype=dtype))
-    (common,) = [found for found in patterns if found.name == DEFAULT_LIST]
-    openings = refusal_openings((pair.chosen_text for pair in pairs), common.matches, template, lm.tokenizer)
+    openings = refusal_openings((pair.chosen_text for pair in pairs), own.matches, template, lm.tokenizer)
     gradients = GradientSource(
         settings=source.gradients,
         lm=lm,

@@ -78,14 +78,16 @@ def text_columns(
     *,
     pattern_lists: Sequence[PatternList],
     counts: WordCounts,
+    deciding: str = DEFAULT_LIST,
 ) -> dict[str, np.ndarray]:
     """Columns of some pairs, each pair by itself but for the words' frequencies among all.
 
     Args:
         pairs: Any of the checked pairs.
         encoded: The same, in the same order.
-        pattern_lists: Refusal patterns; the list named "common" also fills `chosen_refuses` and `rejected_refuses`.
+        pattern_lists: Refusal patterns.
         counts: Of all pairs.
+        deciding: The list that also fills `chosen_refuses` and `rejected_refuses`.
 
     Returns:
         `chosen_refuses…`, `rejected_refuses…`: Whether an answer's last message matches, bool [n].
@@ -98,7 +100,7 @@ def text_columns(
             answers = (getattr(pair, side)[-1].content for pair in pairs)
             columns[f"{side}_refuses_{patterns.name}"] = np.fromiter(map(patterns.matches, answers), bool, len(pairs))
     for side in ("chosen", "rejected"):
-        columns[f"{side}_refuses"] = columns[f"{side}_refuses_{DEFAULT_LIST}"]
+        columns[f"{side}_refuses"] = columns[f"{side}_refuses_{deciding}"]
     for part in ("prompt", "chosen", "rejected"):
         columns[f"{part}_tokens"] = np.array([len(getattr(pair, part)) for pair in encoded], dtype=np.int64)
     columns["n_turns"] = np.array([len(pair.prompt) for pair in pairs], dtype=np.int64)

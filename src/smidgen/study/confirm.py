@@ -56,7 +56,7 @@ def confirm(
     everything = Candidate("", study.all_idxs)
     arms["full"] = _repeat(study, "full", everything, seeds)
     study.results([*arms["base"], *arms.get("aligned", []), *arms["full"]], "confirming: base and full")
-    full = study.records.arm(arms["full"], study.settings.patterns)
+    full = study.records.arm(arms["full"], study.settings.deciding)
     settings = study.settings
 
     def test(finalist: Finalist) -> SizeTest:
@@ -64,7 +64,7 @@ def confirm(
         study.results(trials, f"confirming: {finalist.candidate.size} pairs")
         return size_test(
             finalist.candidate,
-            study.records.arm(trials, settings.patterns),
+            study.records.arm(trials, settings.deciding),
             full,
             delta=delta,
             margins=settings.margins(delta),
@@ -172,5 +172,5 @@ def _refuse_share(features: Features, subset: Candidate) -> float:
 
 def arm_estimate(study: Study, trials: Sequence[Trial]) -> Estimate:
     """An arm's score over its seeds and the confirm prompts."""
-    found = study.records.arm(trials, study.settings.patterns)
+    found = study.records.arm(trials, study.settings.deciding)
     return score_interval(found.harmful, found.harmless, confidence=study.settings.confidence)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.evaluation.patterns import list_name
 from smidgen.evaluation.selection_bias import contest, selection_bias
 from smidgen.evaluation.statistics import (
     Estimate,
@@ -64,7 +65,7 @@ def read_detectors(study: Study, confirmation: Confirmation, delta: float) -> di
     """The same answers judged by every refusal list; the claim itself rests on one that was fixed beforehand."""
     confidence = study.settings.confidence
     found = {}
-    for name in study.settings.pattern_lists:
+    for name in map(list_name, study.settings.pattern_lists):
         arms = {arm: study.records.arm(confirmation.arms[arm], name) for arm in _READ_BY_ALL}
         difference = arm_difference(arms["subset"], arms["full"], confidence)
         found[name] = Detector(
@@ -78,7 +79,7 @@ def read_detectors(study: Study, confirmation: Confirmation, delta: float) -> di
 
 def comparisons(study: Study, confirmation: Confirmation) -> dict[str, Estimate]:
     """Differences between arms, paired by prompt, seeds apart: reported, nothing is claimed by them."""
-    arms = {name: study.records.arm(trials, study.settings.patterns) for name, trials in confirmation.arms.items()}
+    arms = {name: study.records.arm(trials, study.settings.deciding) for name, trials in confirmation.arms.items()}
     return {
         f"{one}_minus_{other}": arm_difference(arms[one], arms[other], study.settings.confidence)
         for one, other in _COMPARED
@@ -89,7 +90,7 @@ def comparisons(study: Study, confirmation: Confirmation) -> dict[str, Estimate]
 def detector_agreement(study: Study, confirmation: Confirmation) -> dict[str, float | None]:
     """Cohen's kappa of every two refusal lists, over the answers of base, full and subset to the confirm prompts."""
     judged = {}
-    for name in study.settings.pattern_lists:
+    for name in map(list_name, study.settings.pattern_lists):
         arms = [study.records.arm(confirmation.arms[arm], name) for arm in ("base", "full", "subset")]
         judged[name] = np.concatenate([side.ravel() for arm in arms for side in (arm.harmful, arm.harmless)])
     kappas = {f"{a} / {b}": cohens_kappa(judged[a].tolist(), judged[b].tolist()) for a, b in combinations(judged, 2)}
@@ -104,9 +105,9 @@ def winners_curse(
     Dev and confirm ask other prompts, so scores are not compared, only what each differs from full data by.
     """
     settings = study.settings
-    full_dev = study.records.arm(levels.full, settings.patterns)
-    dev = [study.records.arm(finalist.trials, settings.patterns) for finalist in finalists]
-    full_confirm = study.records.arm(confirmation.arms["full"], settings.patterns)
+    full_dev = study.records.arm(levels.full, settings.deciding)
+    dev = [study.records.arm(finalist.trials, settings.deciding) for finalist in finalists]
+    full_confirm = study.records.arm(confirmation.arms["full"], settings.deciding)
     held = contest([(arm.harmful, arm.harmless) for arm in dev], (full_dev.harmful, full_dev.harmless))
     chosen = nominate(finalists, enough=full_score(study, levels) - levels.delta, most=settings.confirm_sizes)
     answer = confirmation.answer.candidate
@@ -124,7 +125,7 @@ def winners_curse(
     for arm, candidate in (("subset", answer), ("best", chosen.best.candidate)):
         position = [f.candidate for f in finalists].index(candidate)
         on_dev = arm_difference(dev[position], full_dev, settings.confidence)
-        scores = study.records.arm(confirmation.arms[arm], settings.patterns)
+        scores = study.records.arm(confirmation.arms[arm], settings.deciding)
         on_confirm = arm_difference(scores, full_confirm, settings.confidence)
         bias = selection_bias(held, lambda changes, arm=arm: choose(changes, arm))
         found[arm] = _shrinkage(candidate, on_dev, on_confirm, bias)
@@ -158,7 +159,7 @@ def transfer(study: Study, confirmation: Confirmation) -> dict[str, Any]:
     what = {"objective": settings.transfer_loss, "model": settings.transfer_model}
     found = {}
     for name, trials in confirmation.transfers.items():
-        full, subset = (study.records.arm(arm, settings.patterns) for arm in trials)
+        full, subset = (study.records.arm(arm, settings.deciding) for arm in trials)
         found[name] = {
             name: what[name],
             "n_seeds": len(trials[0]),

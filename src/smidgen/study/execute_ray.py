@@ -19,12 +19,13 @@ import numpy as np
 import torch
 
 from smidgen.models.load import LanguageModel, load_language_model
+from smidgen.plugins import load_plugins, loaded_plugins
 from smidgen.runs import atomic_write
 from smidgen.selection.feature_store import MeasureElsewhere
 from smidgen.selection.measure import WITH_ALIGNED, FeatureSource, column_groups
 from smidgen.study.execute import RunTrials
 from smidgen.study.fleet import Fleet, Node
-from smidgen.study.parcel import Files, ShippedModel, check_arrived, read_folder, write_folder
+from smidgen.study.parcel import Files, ShippedModel, check_arrived, placed, read_folder, small_files, write_folder
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
 
@@ -37,11 +38,13 @@ class TrialJob:
         context: As on the driver, without places: those are the machine's own.
         models: By the names that context and trials call them by.
         store: Gives the reference store's file.
+        files: Plugins and lists of patterns.
     """
 
     context: TrialContext
     models: Mapping[str, ShippedModel]
     store: Any
+    files: Mapping[str, bytes]
     kind: str = "trials"
 
     def open(self, node: Node) -> Callable[[Trial], tuple[TrialResult, Files]]:
@@ -51,6 +54,8 @@ class TrialJob:
             places=places,
             reference_store=node.once("reference.sqlite", self.store, _write_bytes),
             weights=node.own,
+            pattern_lists=tuple(placed(name, self.files, node.own) for name in self.context.pattern_lists),
+            plugins=tuple(placed(name, self.files, node.own) for name in self.context.plugins),
         )
         runner = TrialRunner(context)
         check_arrived(runner.lm, self.models[context.model])
@@ -73,16 +78,20 @@ class FeatureJob:
     aligned: ShippedModel | None
     group: str
     threads: int
+    plugins: tuple[str, ...]
+    files: Mapping[str, bytes]
     kind: str = "features"
 
     def open(self, node: Node) -> Callable[[slice], Mapping[str, np.ndarray]]:
         torch.set_num_threads(self.threads)
+        load_plugins(placed(name, self.files, node.own) for name in self.plugins)
+        source = replace(self.source, patterns=placed(self.source.patterns, self.files, node.own))
 
         def load(shipped: ShippedModel) -> LanguageModel:
             return check_arrived(load_language_model(node.model(shipped)), shipped)
 
         aligned = self.aligned and cache(partial(load, self.aligned))
-        groups, _ = column_groups(load(self.model), self.source, aligned)
+        groups, _ = column_groups(load(self.model), source, aligned)
         (group,) = [found for found in groups if found.name == self.group]
         return group.prepare({})
 
@@ -97,6 +106,7 @@ def ray_trials(fleet: Fleet, context: TrialContext, models: Mapping[str, Languag
         replace(context, weights=Path(), reference_store=Path()),
         {name: fleet.ship(lm) for name, lm in models.items()},
         fleet.put(_store_bytes(context.reference_store)),
+        small_files((*context.pattern_lists, *context.plugins)),
     )
 
     def run(trials: Sequence[Trial], on_result: Callable[[Trial, TrialResult], None]) -> None:
@@ -117,7 +127,11 @@ def ray_features(
 
     def measure(group: str, blocks: Sequence[slice]) -> Iterator[Mapping[str, np.ndarray]]:
         needed = aligned if group in WITH_ALIGNED else None
-        job = FeatureJob(source, fleet.ship(lm), needed and fleet.ship(needed()), group, threads)
+        plugins = loaded_plugins()
+        files = small_files((source.patterns, *plugins))
+        job = FeatureJob(
+            source, fleet.ship(lm), needed and fleet.ship(needed()), group, threads, plugins=plugins, files=files
+        )
         early: dict[int, Mapping[str, np.ndarray]] = {}
         due = 0
         for i, block in fleet.results(job, blocks):

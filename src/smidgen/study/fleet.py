@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -164,7 +164,7 @@ class Fleet:
             ray.kill(worker)
         here = ray.get_runtime_context().get_node_id()
         others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
-        clean: Any = ray.remote(num_cpus=0, max_retries=0)(_forget)
+        clean = cast(Any, ray.remote(num_cpus=0, max_retries=0)(_forget))
         places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in others]
         asked = [clean.options(scheduling_strategy=place).remote(self._name) for place in places]
         _forget(self._name)

@@ -13,6 +13,7 @@ from smidgen.evaluation.patterns import load_pattern_lists
 from smidgen.evaluation.surrogate import refusal_openings
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.models.reference_store import ReferenceStore
+from smidgen.plugins import loaded_plugins
 from smidgen.runs import content_hash, read_json, write_json
 from smidgen.selection.features import Features, write_features
 from smidgen.selection.gradient_groups import GradientSettings
@@ -216,6 +217,8 @@ def _context(
         ),
         max_new_tokens=settings.max_new_tokens,
         threads=threads,
+        deciding=settings.deciding,
+        plugins=loaded_plugins(),
     )
 
 
@@ -248,6 +251,7 @@ def _run(
         aligned=lambda: load_language_model(aligned or context.weights / full[0].trial_id),
         gradients=GradientSettings(objective=study.settings.loss, recipe=study.recipe, seed=study.settings.seed),
         also=[datamodel_group(study, (lm.fingerprint, inputs.prompts["dev"]))],
+        patterns=study.settings.patterns,
         work=out / WORK,
         on_block=lambda group, done, total: study.watch(Progress(f"features: {group}", done, total)),
         elsewhere=placed.elsewhere,

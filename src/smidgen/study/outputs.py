@@ -70,7 +70,7 @@ def certify(
 ) -> dict[str, Any]:
     """Turn what was measured into the certificate."""
     settings = study.settings
-    arms = {name: study.records.arm(confirmation.arms[name], settings.patterns) for name in ("subset", "full", "base")}
+    arms = {name: study.records.arm(confirmation.arms[name], settings.deciding) for name in ("subset", "full", "base")}
     found = correlation(*study.records.surrogate_and_score())
     harmful, harmless = inputs.prompts["confirm"]
     certificate = build_certificate(
@@ -89,7 +89,7 @@ def certify(
             "loss": settings.loss,
             "recipe": asdict(study.recipe),
             "subset_recipe": asdict(confirmation.answer.trials[0].recipe),
-            "patterns": settings.patterns,
+            "patterns": settings.deciding,
             "best_size": best_size,
             "n_heldout_pairs": len(inputs.heldout["confirm"]),
             "endpoint_deltas": settings.margins(levels.delta),

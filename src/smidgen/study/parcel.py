@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from smidgen.data.literals import split_reference
 from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel, save_language_model
-from smidgen.runs import atomic_folder
+from smidgen.runs import atomic_folder, content_hash
 
 # By name; arrays of uint8, since those are mapped and not copied where they arrive.
 Files = Mapping[str, np.ndarray]
@@ -49,6 +50,23 @@ def write_folder(folder: Path, files: Files) -> None:
             if Path(name).name != name:
                 raise ValueError(f"expected the name of a file, got {name!r}")
             np.asarray(content).tofile(part / name)
+
+
+def small_files(names: Iterable[str]) -> dict[str, bytes]:
+    """The content of those names that are files here, such as a plugin, a list of patterns or FILE.py#NAME."""
+    paths = {name: split_reference(name)[0] for name in names}
+    return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+
+
+def placed(name: str, files: Mapping[str, bytes], folder: Path) -> str:
+    """What to call a name here, where `small_files` of another machine came with it: its file is written."""
+    if name not in files:
+        return name
+    path, variable = split_reference(name)
+    own = folder / content_hash(name) / path.name
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_bytes(files[name])
+    return f"{own}#{variable}" if variable else str(own)
 
 
 def model_files(lm: LanguageModel) -> dict[str, np.ndarray]:

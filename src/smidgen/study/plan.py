@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from smidgen.errors import UsageError
-from smidgen.evaluation.patterns import SHIPPED
+from smidgen.evaluation.patterns import SHIPPED, list_name
 from smidgen.runs import content_hash
+from smidgen.settings import OpenShare, PositiveShare, Share, check_ranges
 from smidgen.training.loop import Recipe
 
 SUPERVISED = "sft"
@@ -55,8 +59,8 @@ class StudySettings:
 
     loss: str = "dpo:beta=0.1"
     recipe: Recipe = _RECIPE
-    learning_rates: tuple[float, ...] = ()
-    subset_steps: float = 0.4
+    learning_rates: tuple[PositiveFloat, ...] = ()
+    subset_steps: PositiveShare = 0.4
     selectors: tuple[str, ...] = (
         "contrast_cover",
         "contrast",
@@ -64,32 +68,32 @@ class StudySettings:
         "random_in_pool",
         "random",
     )
-    sizes: tuple[int, ...] = ()
-    smallest: int = 50
-    largest: float = 0.25
-    survivors: int = 2
-    dev_seeds: int = 2
-    swap_rounds: int = 2
-    swap_share: float = 0.2
-    swap_steps: int = 48
-    datamodel_trials: int = 64
-    datamodel_size: int = 256
-    refine_groups: int = 4
-    refine_trials: int = 12
-    confirm_sizes: int = 3
-    confirm_seeds: int = 5
-    delta: float | None = None
-    accuracy_delta: float = 0.05
-    degeneration_delta: float = 0.05
-    confidence: float = 0.95
+    sizes: tuple[PositiveInt, ...] = ()
+    smallest: PositiveInt = 50
+    largest: PositiveShare = 0.25
+    survivors: PositiveInt = 2
+    dev_seeds: PositiveInt = 2
+    swap_rounds: NonNegativeInt = 2
+    swap_share: PositiveShare = 0.2
+    swap_steps: PositiveInt = 48
+    datamodel_trials: Annotated[int, Ge(4)] = 64
+    datamodel_size: Annotated[int, Ge(2)] = 256
+    refine_groups: NonNegativeInt = 4
+    refine_trials: NonNegativeInt = 12
+    confirm_sizes: PositiveInt = 3
+    confirm_seeds: Annotated[int, Ge(2)] = 5
+    delta: OpenShare | None = None
+    accuracy_delta: Share = 0.05
+    degeneration_delta: Share = 0.05
+    confidence: OpenShare = 0.95
     patterns: str = "common"
-    max_new_tokens: int = 32
+    max_new_tokens: PositiveInt = 32
     transfer: bool = False
     transfer_loss: str = "ipo:beta=0.1"
     transfer_model: str | None = None
-    transfer_seeds: int = 3
+    transfer_seeds: Annotated[int, Ge(2)] = 3
     both_budgets: bool = True
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
         if self.confirm_seeds < 2:
@@ -97,10 +101,6 @@ class StudySettings:
                 f"expected at least 2 confirm seeds, got {self.confirm_seeds}: an interval over seeds needs them. "
                 "Five or more keep the claim's error at its stated level."
             )
-        if self.delta is not None and not 0 < self.delta < 1:
-            raise UsageError(f"expected delta between 0 and 1, got {self.delta}")
-        if not 0 < self.subset_steps <= 1:
-            raise UsageError(f"expected subset_steps in (0, 1], got {self.subset_steps}")
         if self.datamodel_trials < 4 or self.datamodel_size < 2:
             raise UsageError(
                 f"expected 4 datamodel_trials or more of 2 pairs or more, got {self.datamodel_trials} of "
@@ -110,11 +110,17 @@ class StudySettings:
             raise UsageError(
                 f"expected transfer_seeds from 2 to the {self.confirm_seeds} confirm seeds, got {self.transfer_seeds}"
             )
+        check_ranges(self)
 
     @property
     def pattern_lists(self) -> tuple[str, ...]:
         """Every refusal list that answers are judged by."""
         return SHIPPED if self.patterns in SHIPPED else (*SHIPPED, self.patterns)
+
+    @property
+    def deciding(self) -> str:
+        """The name, in every record, of the list that decides."""
+        return list_name(self.patterns)
 
     def margins(self, delta: float) -> dict[str, float]:
         """How much each part of the second endpoint may fall below full data."""

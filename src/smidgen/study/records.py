@@ -97,6 +97,11 @@ class StudyRecords:
             connection.execute(f"INSERT OR REPLACE INTO trials VALUES ({','.join('?' * len(head))})", head)
             connection.executemany("INSERT INTO scores VALUES (?,?,?,?,?,?,?,?,?)", rows)
 
+    def n_trials(self) -> int:
+        """How many trials are done."""
+        with closing(self._connect()) as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0])
+
     def find(self, trials: Sequence[Trial]) -> dict[str, TrialRecord]:
         """Those of `trials` that are finished, by trial_id."""
         with closing(self._connect()) as connection:

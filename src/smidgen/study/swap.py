@@ -103,7 +103,7 @@ class MetagradientOracle:
             )
             with atomic_write(path, "wb") as file:
                 np.save(file, found.per_draw)
-        return dict(zip(asked, np.load(path).tolist(), strict=True))
+        return dict(zip(asked, np.lib.format.open_memmap(path, mode="r").tolist(), strict=True))
 
     def _target(self, lm: LanguageModel) -> tuple[float, Tensor]:
         refusing, over_refusing = (

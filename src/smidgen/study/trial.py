@@ -14,12 +14,14 @@ import torch
 from smidgen.data.templates import Template, load_template
 from smidgen.data.tokens import EncodedPair
 from smidgen.evaluation.endpoints import degeneration, preference_accuracy
+from smidgen.evaluation.patterns import DEFAULT_LIST
 from smidgen.evaluation.refusal import PromptScore, bench, summarize
 from smidgen.evaluation.surrogate import Opening
 from smidgen.models.load import LanguageModel, load_language_model, save_language_model
 from smidgen.models.logprobs import find_layout
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import Layout
+from smidgen.plugins import load_plugins
 from smidgen.study.plan import SUPERVISED, Trial
 from smidgen.training.loop import TrainingLog
 from smidgen.training.preference import reference_logps, train_preference
@@ -49,6 +51,8 @@ class TrialContext:
     max_new_tokens: int
     threads: int
     places: Mapping[str, str] = field(default_factory=dict)
+    deciding: str = DEFAULT_LIST
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class TrialRunner:
     """Holds the base model in memory between trials; only its weights are reset."""
 
     def __init__(self, context: TrialContext) -> None:
+        load_plugins(context.plugins)
         torch.set_num_threads(context.threads)
         self.context = context
         self.lm: LanguageModel = self._load(context.model)
@@ -119,7 +124,7 @@ class TrialRunner:
                 ref_rejected_logps=np.array([rejected.sum() for _, rejected in heldout_reference]),
             )
             correct = [float(value) for value in right]
-        metrics = trial_metrics(scores, correct, log)
+        metrics = trial_metrics(scores, correct, log, deciding=self.context.deciding)
         return TrialResult(scores, correct, metrics, time.perf_counter() - started)
 
     def _load(self, name: str) -> LanguageModel:
@@ -144,13 +149,20 @@ class TrialRunner:
         )
 
 
-def trial_metrics(scores: list[PromptScore], correct: list[float] | None, log: TrainingLog) -> dict[str, float | None]:
-    """A trial's averages: refusal score and rates, surrogate, held-out accuracy, degeneration, training loss, speed."""
+def trial_metrics(
+    scores: list[PromptScore], correct: list[float] | None, log: TrainingLog, *, deciding: str
+) -> dict[str, float | None]:
+    """A trial's averages: refusal score and rates, surrogate, held-out accuracy, degeneration, training loss, speed.
+
+    Args:
+        deciding: The refusal list that score and rates are by.
+    """
     summary: dict[str, Any] = summarize(scores)
+    by_list = summary["lists"].get(deciding, {})
     wrote = [score.completion for score in scores if score.completion is not None]
 
     def rate(name: str) -> float | None:
-        return summary[name]["mean"] if wrote else None
+        return by_list[name]["mean"] if wrote else None
 
     return {
         "score": rate("score"),

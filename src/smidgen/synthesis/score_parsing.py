@@ -93,7 +93,8 @@ def is_whole(number: float) -> bool:
 
 def _number(value: str, high: float) -> float | str:
     """The number that a value is, or the problem with it."""
-    found = _VALUE.fullmatch(value.translate(_MINUS))
+    # One space for many: the pattern tries every way to share them out among its parts.
+    found = _VALUE.fullmatch(" ".join(value.translate(_MINUS).split()))
     if not value:
         return "no_score"
     if not found or any(_THOUSANDS.fullmatch(part) for part in found.groups() if part):

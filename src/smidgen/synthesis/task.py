@@ -99,7 +99,7 @@ class Task(_Strict):
         wants: What a good answer does: refuse, answer, or either.
         rubric: For the judge; higher scores are better answers.
         other_rubrics: Further ones by name, which measure something else, where higher need not be better.
-        benchmark: Which benchmark measures it, if any.
+        benchmark: Which registered benchmark measures it, with its settings if it has any; looked up when it is run.
         prompts: A shipped list of prompts, used where none is given.
     """
 
@@ -112,7 +112,7 @@ class Task(_Strict):
     wants: Literal["refusal", "answer", "either"] = "either"
     rubric: Rubric
     other_rubrics: dict[str, Rubric] = Field(default_factory=dict)
-    benchmark: Literal["jailbreak", "persona", "sycophancy"] | None = None
+    benchmark: str | None = None
     prompts: str | None = None
 
     @field_validator("frames")

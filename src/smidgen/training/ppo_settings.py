@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
 
 from smidgen.errors import UsageError
+from smidgen.settings import Share, check_ranges
 from smidgen.training.recipe import Recipe
-
-_POSITIVE = ("clip", "value_clip", "adam_epsilon", "rollout_size", "rollout_epochs", "max_new_tokens")
-_NOT_NEGATIVE = ("kl_coef", "kl_target", "kl_gain", "value_coef", "missing_end_penalty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,31 +39,24 @@ class PPOSettings:
         UsageError: A number out of its range.
     """
 
-    kl_coef: float = 0.05
-    kl_target: float = 6.0
-    kl_gain: float = 0.1
-    clip: float = 0.2
-    value_clip: float = 0.2
-    value_coef: float = 0.1
-    gamma: float = 1.0
-    lam: float = 0.95
+    kl_coef: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
+    kl_target: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6.0
+    kl_gain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
+    value_clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
+    value_coef: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    gamma: Share = 1.0
+    lam: Share = 0.95
     normalise_scores: bool = False
     whiten_rewards: bool = True
-    adam_epsilon: float = 1e-5
-    missing_end_penalty: float = 1.0
-    rollout_size: int = 64
-    rollout_epochs: int = 4
-    max_new_tokens: int = 64
+    adam_epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-5
+    missing_end_penalty: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    rollout_size: PositiveInt = 64
+    rollout_epochs: PositiveInt = 4
+    max_new_tokens: PositiveInt = 64
 
     def __post_init__(self) -> None:
-        for names, least, within in (
-            (_POSITIVE, "above 0", lambda value: 0 < value < math.inf),
-            (_NOT_NEGATIVE, "of at least 0", lambda value: 0 <= value < math.inf),
-            (("gamma", "lam"), "from 0 to 1", lambda value: 0 <= value <= 1),
-        ):
-            for name in names:
-                if not within(value := getattr(self, name)):
-                    raise UsageError(f"expected {name} {least}, got {value}; leave it out for its default.")
+        check_ranges(self)
 
     def examples(self, n_prompts: int) -> int:
         """Answers that a pass over the prompts learns from, each as often as it is learned from."""

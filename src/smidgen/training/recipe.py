@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from smidgen.errors import UsageError
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-_POSITIVE = ("learning_rate", "batch_size", "epochs", "steps", "max_grad_norm", "micro_batch_tokens", "lora_alpha")
+from smidgen.errors import UsageError
+from smidgen.settings import check_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,29 +37,22 @@ class Recipe:
         UsageError: A number out of its range.
     """
 
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.01
-    batch_size: int = 8
-    epochs: float = 2.0
-    steps: int | None = None
+    learning_rate: PositiveFloat = 5e-5
+    weight_decay: NonNegativeFloat = 0.01
+    batch_size: PositiveInt = 8
+    epochs: PositiveFloat = 2.0
+    steps: PositiveInt | None = None
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: int = 0
-    max_grad_norm: float = 1.0
+    warmup_steps: NonNegativeInt = 0
+    max_grad_norm: PositiveFloat = 1.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    micro_batch_tokens: int = 16384
+    micro_batch_tokens: PositiveInt = 16384
     gradient_checkpointing: bool = False
-    lora_rank: int = 0
-    lora_alpha: float | None = None
+    lora_rank: NonNegativeInt = 0
+    lora_alpha: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"expected {name} above 0, got {value}; leave it out for its default.")
-        for name in ("weight_decay", "warmup_steps", "lora_rank"):
-            value = getattr(self, name)
-            if not value >= 0:
-                raise UsageError(f"expected {name} of at least 0, got {value}; leave it out for its default.")
+        check_ranges(self)
         if self.lora_alpha is not None and not self.lora_rank:
             raise UsageError(f"expected a lora_rank with lora_alpha {self.lora_alpha}, got 0; give both or neither.")
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
+from annotated_types import Interval
 from cyclopts import Parameter
 from cyclopts.types import ExistingFile
+from pydantic import PositiveFloat
 
 from smidgen.cli.flags import FLAT, RARE, SETTINGS, DryRun, Model, Out, PairData, Seed
 from smidgen.cli.outcome import Outcome
@@ -42,8 +44,8 @@ def hindsight(
     model: Model,
     out: Out,
     general_text: Annotated[tuple[ExistingFile, ...], Parameter(metavar="FILE")] = (),
-    general_weight: float | None = None,
-    mask_share: float = 0.05,
+    general_weight: PositiveFloat | None = None,
+    mask_share: Annotated[float, Interval(ge=0, lt=1)] = 0.05,
     good_marker: Annotated[tuple[str, ...], RARE, Marker] = _OWN.good,
     bad_marker: Annotated[tuple[str, ...], RARE, Marker] = _OWN.bad,
     recipe: Annotated[Recipe, SETTINGS] = _DEFAULT_RECIPE,

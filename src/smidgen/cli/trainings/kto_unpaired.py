@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.types import PositiveFloat
+from pydantic import PositiveFloat
 
 from smidgen.cli.flags import (
     LOSS_SETTINGS,

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt
+from pydantic import PositiveInt
 
 from smidgen.cli.flags import FLAT, RARE, SETTINGS, DryRun, Heldout, Out, PairData, Seed, flag_settings
 from smidgen.cli.outcome import Outcome, claimed

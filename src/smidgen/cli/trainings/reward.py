@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from annotated_types import Interval
 from cyclopts import Parameter
+from pydantic import NonNegativeFloat
 
 from smidgen.cli.flags import FLAT, RARE, SETTINGS, DryRun, Heldout, Out, PairData, Seed
 from smidgen.cli.outcome import Outcome
@@ -33,16 +35,16 @@ RewardStart = Annotated[
     Parameter(metavar="MODEL", help="Where to start: a causal model, which gets a new head, or a reward model."),
 ]
 HeldoutShare = Annotated[
-    float,
+    Annotated[float, Interval(ge=0, lt=1)],
     Parameter(metavar="SHARE", help="Of the pairs, by prompt, where no --heldout is given; 0 measures nothing."),
 ]
 MarginScale = Annotated[
-    float,
+    NonNegativeFloat,
     Parameter(metavar="SCALE", help="Margin of one unit of chosen_score less rejected_score; 0 leaves scores alone."),
 ]
-Centring = Annotated[float, Parameter(metavar="C", help="Pull of the rewards to a mean of 0, such as 0.01.")]
+Centring = Annotated[NonNegativeFloat, Parameter(metavar="C", help="Pull of the rewards to a mean of 0, such as 0.01.")]
 HeadStd = Annotated[
-    float | None,
+    NonNegativeFloat | None,
     RARE,
     Parameter(metavar="STD", help="Of a new head's weights; 0 starts all rewards at 0. Without: 1 / √(width + 1)."),
 ]

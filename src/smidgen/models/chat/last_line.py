@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# Between digits it stays, so that no two numbers become one.
-_MARKUP = re.compile(r"(?<![\d*_`#])[*_`#]+|[*_`#]++(?!\d)")
-# Alone at an end of its line: a tag that is spoken of stands within one.
-_REASONED = re.compile(r"^\s*</think>|</think>\s*$", re.MULTILINE)
+_MARKUP = re.compile(r"[*_`#]+")
+# Alone at an end of its line: a tag that is spoken of stands within one. No pattern here may cross lines or look back
+# over what it has read: a reply of ten megabytes must cost no more than ten of one.
+_REASONED = re.compile(r"^[^\S\n]*</think>|</think>[^\S\n]*$", re.MULTILINE)
 
 
 def label_pattern(word: str) -> re.Pattern[str]:
@@ -32,10 +32,16 @@ def without_reasoning(reply: str) -> str | None:
 
 def labelled_values(said: str, label: re.Pattern[str]) -> Iterator[tuple[bool, str]]:
     """What stands after the label of each such line, or under it where nothing does; and whether the reply ends so."""
-    lines = [_MARKUP.sub("", line).strip() for line in said.splitlines()]
+    lines = [_MARKUP.sub(_unmarked, line).strip() for line in said.splitlines()]
     lines = [line for line in lines if line]
     for i, line in enumerate(lines):
         if found := label.match(line):
             value, below = line[found.end() :].strip(), "".join(lines[i + 1 : i + 2])
             if value or not label.match(below):
                 yield i + (not value) >= len(lines) - 1, value or below
+
+
+def _unmarked(mark: re.Match[str]) -> str:
+    """Nothing in place of markup, but between digits itself, so that no two numbers become one."""
+    before, after = mark.string[max(mark.start() - 1, 0) : mark.start()], mark.string[mark.end() : mark.end() + 1]
+    return mark[0] if before.isdecimal() and after.isdecimal() else ""

@@ -9,10 +9,11 @@ import numpy as np
 from smidgen.errors import UsageError
 from smidgen.selection.features import Features
 from smidgen.selection.selectors.base import Reasons, Selection, inner_ranking, random_keys, rows_of, selector
+from smidgen.settings import PositiveShare
 
 
 @selector
-def ches_filter(features: Features, seed: int, *, keep: float = 0.5, then: str = "random") -> Selection:
+def ches_filter(features: Features, seed: int, *, keep: PositiveShare = 0.5, then: str = "random") -> Selection:
     """Leave out the pairs whose answers are most alike inside the model, and rank the rest by another selector.
 
     Preferring one of two answers with similar hidden states pushes both down, and what is alike to neither up. The

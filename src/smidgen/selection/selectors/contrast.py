@@ -8,13 +8,14 @@ from smidgen.selection.features import Features
 from smidgen.selection.selectors.base import Selection, at_rows, selector
 from smidgen.selection.selectors.block_greedy import EXACT_ROWS, block_greedy
 from smidgen.selection.selectors.two_sided import two_sided
+from smidgen.settings import Share
 
 _PICKS = 32_768
 _STEP = 256  # taken rows that others are compared with together
 
 
 @selector
-def contrast(features: Features, seed: int, *, refuse_share: float = 0.5) -> Selection:
+def contrast(features: Features, seed: int, *, refuse_share: Share = 0.5) -> Selection:
     """Pairs that teach refusing harm and pairs that teach answering the harmless, in a fixed proportion.
 
     Within each pool the next pair is the one with the highest confidence * (1 - similarity to the nearest pair

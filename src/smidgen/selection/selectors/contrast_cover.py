@@ -9,13 +9,14 @@ from smidgen.selection.selectors.base import Selection, at_rows, selector
 from smidgen.selection.selectors.facility_location import cover_sparsely
 from smidgen.selection.selectors.lazy_greedy import lazy_greedy
 from smidgen.selection.selectors.two_sided import two_sided
+from smidgen.settings import Share
 
 EXACT_ROWS = 4096
 NEIGHBOURS = 128
 
 
 @selector
-def contrast_cover(features: Features, seed: int, *, refuse_share: float = 0.5) -> Selection:
+def contrast_cover(features: Features, seed: int, *, refuse_share: Share = 0.5) -> Selection:
     """The pools and quota of `contrast`, each pool in greedy facility-location order.
 
     The next pair is the one that raises sum_j max_{i taken} confidence_i * similarity(i, j) the most, j running over

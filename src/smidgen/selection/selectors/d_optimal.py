@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from pydantic import PositiveFloat
 
 from smidgen.errors import UsageError
 from smidgen.selection.features import Features
@@ -12,6 +13,7 @@ from smidgen.selection.representations import project, unit
 from smidgen.selection.selectors.base import Selection, at_rows, selector
 from smidgen.selection.selectors.block_greedy import EXACT_ROWS, block_greedy
 from smidgen.selection.selectors.two_sided import Pools, ranked_in
+from smidgen.settings import Share
 
 DIMENSIONS = 64
 _PICKS = 65_536
@@ -27,8 +29,8 @@ def d_optimal(
     *,
     vectors: Literal["text_vector", "hidden_vector", "prompt_vector", "gradient"] = "hidden_vector",
     pools: Pools = "two_sided",
-    refuse_share: float = 0.5,
-    ridge: float = 1.0,
+    refuse_share: Share = 0.5,
+    ridge: PositiveFloat = 1.0,
 ) -> Selection:
     """Greedy order by log det(ridge * I + sum_{i taken} x_i x_i'); ties in random order.
 

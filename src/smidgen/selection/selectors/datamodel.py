@@ -5,10 +5,11 @@ from __future__ import annotations
 from smidgen.selection.features import Features
 from smidgen.selection.selectors.base import Selection, selector
 from smidgen.selection.selectors.two_sided import Pools, ranked_by
+from smidgen.settings import Share
 
 
 @selector
-def datamodel(features: Features, seed: int, *, pools: Pools = "two_sided", refuse_share: float = 0.5) -> Selection:
+def datamodel(features: Features, seed: int, *, pools: Pools = "two_sided", refuse_share: Share = 0.5) -> Selection:
     """By the lasso coefficient of a pair's membership in random subsets on the trial's surrogate; ties at random.
 
     Only in a study, which runs `datamodel_trials` trials for it. Pairs that no trial drew, or that the lasso gives no

@@ -9,6 +9,7 @@ from smidgen.errors import UsageError
 from smidgen.selection.features import Features
 from smidgen.selection.margins import implicit_margin
 from smidgen.selection.selectors.base import Reasons, Selection, rank_all, selector
+from smidgen.settings import PositiveShare
 
 _SURE = 0.99  # no margin makes an answer surer than this, so that one source can always outweigh the other
 
@@ -19,7 +20,7 @@ def dual_margin(
     seed: int,
     *,
     external: str | None = "external_margin",
-    clip_quantile: float = 0.95,
+    clip_quantile: PositiveShare = 0.95,
 ) -> Selection:
     """By the probability that chosen is better, from an external and the implicit margin; ties in random order.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from pydantic import PositiveInt
 from scipy.sparse import csr_array
 
 from smidgen.errors import UsageError
@@ -13,6 +14,7 @@ from smidgen.selection.neighbours import neighbour_graph
 from smidgen.selection.selectors.base import Selection, at_rows, selector
 from smidgen.selection.selectors.lazy_greedy import lazy_greedy
 from smidgen.selection.selectors.two_sided import Pools, ranked_in
+from smidgen.settings import Share
 
 _PICKS = 65_536
 _BLOCK = 16_384  # rows whose gains are added up together
@@ -25,8 +27,8 @@ def facility_location(
     *,
     vectors: Literal["text_vector", "hidden_vector", "prompt_vector", "gradient"] = "text_vector",
     pools: Pools = "two_sided",
-    refuse_share: float = 0.5,
-    neighbours: int = 64,
+    refuse_share: Share = 0.5,
+    neighbours: PositiveInt = 64,
 ) -> Selection:
     """Greedy order by sum_j max_{i taken} similarity(i, j), over sparse neighbours; ties in random order.
 

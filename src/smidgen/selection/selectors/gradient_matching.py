@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from pydantic import NonNegativeInt, PositiveFloat
 from scipy.linalg import cho_factor, cho_solve
 
 from smidgen.errors import UsageError
 from smidgen.selection.features import Features
 from smidgen.selection.selectors.base import Selection, selector
 from smidgen.selection.selectors.two_sided import Pools, ranked_in
+from smidgen.settings import Share
 
 # Vectors are stored in half precision, where copies of a pair are equal; sums of their products differ by less.
 _ROUNDING = 1e-6
@@ -25,9 +27,9 @@ def gradient_matching(
     *,
     target: Literal["benchmark", "pairs"] = "benchmark",
     pools: Pools = "two_sided",
-    refuse_share: float = 0.5,
-    ridge: float = 0.5,
-    exact: int = 512,
+    refuse_share: Share = 0.5,
+    ridge: PositiveFloat = 0.5,
+    exact: NonNegativeInt = 512,
 ) -> Selection:
     """Orthogonal matching pursuit of a target by non-negative combinations of unit gradients; ties in random order.
 

@@ -10,10 +10,11 @@ from smidgen.selection.features import Features
 from smidgen.selection.kinds import ANSWERING, REFUSAL, kinds
 from smidgen.selection.selectors.base import Reasons, Selection, selector
 from smidgen.selection.selectors.two_sided import two_sided
+from smidgen.settings import Share
 
 
 @selector
-def hidden_retrieval(features: Features, seed: int, *, refuse_share: float = 0.5) -> Selection:
+def hidden_retrieval(features: Features, seed: int, *, refuse_share: Share = 0.5) -> Selection:
     """The pools and quota of `contrast`, each pool by likeness to the dev prompts it bears on, these taking turns.
 
     Pairs that teach refusing are compared with the harmful dev prompts, pairs that teach answering with the harmless

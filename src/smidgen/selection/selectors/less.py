@@ -12,6 +12,7 @@ from smidgen.selection.features import Features
 from smidgen.selection.kinds import REFUSAL, kinds
 from smidgen.selection.selectors.base import Selection, selector
 from smidgen.selection.selectors.two_sided import Pools, annotated, ranked_in
+from smidgen.settings import Share
 
 
 @selector
@@ -21,7 +22,7 @@ def less(
     *,
     pools: Pools = "two_sided",
     combine: Literal["sum", "max", "turns"] = "sum",
-    refuse_share: float = 0.5,
+    refuse_share: Share = 0.5,
 ) -> Selection:
     """By the influence of a pair on refusing harmful and on answering harmless dev prompts; ties in random order.
 

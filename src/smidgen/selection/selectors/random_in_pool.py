@@ -7,10 +7,11 @@ import numpy as np
 from smidgen.selection.features import Features
 from smidgen.selection.selectors.base import Selection, selector
 from smidgen.selection.selectors.two_sided import two_sided
+from smidgen.settings import Share
 
 
 @selector
-def random_in_pool(features: Features, seed: int, *, refuse_share: float = 0.5) -> Selection:
+def random_in_pool(features: Features, seed: int, *, refuse_share: Share = 0.5) -> Selection:
     """The pools and quota of `contrast`, each pool in random order.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from pydantic import PositiveFloat
 
 from smidgen.errors import UsageError
 from smidgen.selection.features import Features
@@ -11,7 +12,7 @@ from smidgen.selection.selectors.base import Reasons, Selection, rank_all, selec
 
 
 @selector
-def selective_dpo(features: Features, seed: int, *, beta: float = 0.1) -> Selection:
+def selective_dpo(features: Features, seed: int, *, beta: PositiveFloat = 0.1) -> Selection:
     """By the DPO loss under the aligned model, -log sigmoid(beta h), smallest first; ties in random order.
 
     The published method takes the mean loss over six reference models, each trained on the half of the data that

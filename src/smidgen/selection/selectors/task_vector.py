@@ -5,10 +5,11 @@ from __future__ import annotations
 from smidgen.selection.features import Features
 from smidgen.selection.selectors.base import Selection, selector
 from smidgen.selection.selectors.two_sided import Pools, ranked_by
+from smidgen.settings import Share
 
 
 @selector
-def task_vector(features: Features, seed: int, *, pools: Pools = "two_sided", refuse_share: float = 0.5) -> Selection:
+def task_vector(features: Features, seed: int, *, pools: Pools = "two_sided", refuse_share: Share = 0.5) -> Selection:
     """By the cosine of a step on the pair and the aligned model's weights less the reference's; ties in random order.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from smidgen.models.logprobs import PairLogps
@@ -11,7 +12,7 @@ from smidgen.training.losses.base import check_positive, cross_entropy, log_rati
 
 
 @loss
-def apo_zero(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
+def apo_zero(logps: PairLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " pairs"]:
     """Anchored preference optimisation, zero: raises chosen answers and lowers rejected ones.
 
     For chosen answers that are better than what the model would write.
@@ -35,7 +36,7 @@ def apo_zero(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
 
 
 @loss
-def apo_down(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
+def apo_down(logps: PairLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " pairs"]:
     """Anchored preference optimisation, down: lowers both answers, rejected ones more.
 
     For chosen answers that are worse than what the model would write.
@@ -59,7 +60,7 @@ def apo_down(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
 
 
 @loss
-def nca(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
+def nca(logps: PairLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " pairs"]:
     """Noise contrastive alignment on pairs: both answers' likelihoods against the reference's.
 
     Args:
@@ -81,7 +82,7 @@ def nca(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
 
 
 @loss
-def bco(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
+def bco(logps: PairLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " pairs"]:
     """Binary classifier optimisation on pairs: chosen answers are labelled 1, rejected ones 0.
 
     Args:

@@ -6,16 +6,18 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from smidgen.errors import UsageError
 from smidgen.models.logprobs import PairLogps, TokenLogps
+from smidgen.settings import Share
 from smidgen.training.losses.base import check_positive, cross_entropy, log_ratio_difference, loss
 from smidgen.training.losses.margin import dpo
 
 
 @loss
-def dpo_averaged(logps: PairLogps, *, beta: float = 5.0) -> Float[Tensor, " pairs"]:
+def dpo_averaged(logps: PairLogps, *, beta: PositiveFloat = 5.0) -> Float[Tensor, " pairs"]:
     """DPO on log-ratios averaged over tokens (length-normalised DPO).
 
     Args:
@@ -36,7 +38,7 @@ def dpo_averaged(logps: PairLogps, *, beta: float = 5.0) -> Float[Tensor, " pair
 
 
 @loss
-def ld_dpo(logps: PairLogps, *, beta: float = 0.1, alpha: float = 0.5) -> Float[Tensor, " pairs"]:
+def ld_dpo(logps: PairLogps, *, beta: PositiveFloat = 0.1, alpha: Share = 0.5) -> Float[Tensor, " pairs"]:
     """Length-desensitised DPO: tokens beyond the shorter answer's length count alpha times.
 
     Args:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from smidgen.errors import UsageError
 from smidgen.models.logprobs import PairLogps
+from smidgen.settings import PositiveShare
 from smidgen.training.losses.base import (
     check_label_smoothing,
     check_positive,
@@ -21,7 +25,9 @@ from smidgen.training.losses.base import (
 
 
 @loss
-def dpo(logps: PairLogps, *, beta: float = 0.1, label_smoothing: float = 0.0) -> Float[Tensor, " pairs"]:
+def dpo(
+    logps: PairLogps, *, beta: PositiveFloat = 0.1, label_smoothing: Annotated[float, Interval(ge=0, lt=0.5)] = 0.0
+) -> Float[Tensor, " pairs"]:
     """Direct preference optimisation; with label smoothing its conservative form (cDPO).
 
     Args:
@@ -44,7 +50,9 @@ def dpo(logps: PairLogps, *, beta: float = 0.1, label_smoothing: float = 0.0) ->
 
 
 @loss
-def robust(logps: PairLogps, *, beta: float = 0.1, label_smoothing: float = 0.1) -> Float[Tensor, " pairs"]:
+def robust(
+    logps: PairLogps, *, beta: PositiveFloat = 0.1, label_smoothing: Annotated[float, Interval(ge=0, lt=0.5)] = 0.1
+) -> Float[Tensor, " pairs"]:
     """Provably robust DPO: unbiased under a known share of flipped labels.
 
     Its authors call it rDPO; so do others refined DPO, which is `refined_dpo` here. It has no lower bound.
@@ -72,7 +80,7 @@ def robust(logps: PairLogps, *, beta: float = 0.1, label_smoothing: float = 0.1)
 
 
 @loss
-def hinge(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
+def hinge(logps: PairLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " pairs"]:
     """Hinge loss on the implicit reward margin.
 
     Args:
@@ -94,7 +102,9 @@ def hinge(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
 
 
 @loss
-def exo(logps: PairLogps, *, beta: float = 0.1, label_smoothing: float = 0.1) -> Float[Tensor, " pairs"]:
+def exo(
+    logps: PairLogps, *, beta: PositiveFloat = 0.1, label_smoothing: Annotated[float, Interval(gt=0, lt=0.5)] = 0.1
+) -> Float[Tensor, " pairs"]:
     """Efficient exact optimisation on pairs: reverse KL divergence to the smoothed preference.
 
     Args:
@@ -123,7 +133,7 @@ def exo(logps: PairLogps, *, beta: float = 0.1, label_smoothing: float = 0.1) ->
 
 
 @loss
-def discopop(logps: PairLogps, *, beta: float = 0.1, tau: float = 0.05) -> Float[Tensor, " pairs"]:
+def discopop(logps: PairLogps, *, beta: PositiveFloat = 0.1, tau: PositiveShare = 0.05) -> Float[Tensor, " pairs"]:
     """DiscoPOP, a blend of logistic and exponential loss that a language model found.
 
     Not convex: with the default tau it rises with the margin around 0, so at the start it first lowers the margin.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from smidgen.data.answers import EncodedAnswer
@@ -23,7 +24,11 @@ class MissingMismatched(ValueError):
 
 
 def kto_unpaired(
-    logps: MarkedLogps, *, beta: float = 0.1, desirable_weight: float = 1.0, undesirable_weight: float = 1.0
+    logps: MarkedLogps,
+    *,
+    beta: PositiveFloat = 0.1,
+    desirable_weight: PositiveFloat = 1.0,
+    undesirable_weight: PositiveFloat = 1.0,
 ) -> Float[Tensor, " answers"]:
     """Kahneman–Tversky optimisation: good answers above a reference point, bad ones below it.
 
@@ -54,7 +59,7 @@ def kto_unpaired(
     return torch.where(logps.desirable, good, undesirable_weight * kto_undesirable(ratio, z0, beta=beta))
 
 
-def apo_zero_unpaired(logps: MarkedLogps, *, beta: float = 0.1) -> Float[Tensor, " answers"]:
+def apo_zero_unpaired(logps: MarkedLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " answers"]:
     """Anchored preference optimisation, zero: as KTO, with the reference point at 0.
 
     Source: D'Oosterlinck et al. 2024, arXiv:2408.06266, Eq. 7, an answer at a time.
@@ -64,7 +69,7 @@ def apo_zero_unpaired(logps: MarkedLogps, *, beta: float = 0.1) -> Float[Tensor,
     return torch.sigmoid(beta * torch.where(logps.desirable, -ratio, ratio))
 
 
-def bco_unpaired(logps: MarkedLogps, *, beta: float = 0.1) -> Float[Tensor, " answers"]:
+def bco_unpaired(logps: MarkedLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " answers"]:
     """Binary classifier optimisation: −log σ(βr) of a good answer, −log σ(−βr) of a bad one.
 
     Source: Jung et al. 2024, arXiv:2404.04656, without its shift of the rewards, a running mean over batches.
@@ -80,7 +85,7 @@ def marked_log_ratios(logps: MarkedLogps) -> Float[Tensor, " answers"]:
 
 
 def balance_advice(
-    answers: Sequence[EncodedAnswer], *, desirable_weight: float = 1.0, undesirable_weight: float = 1.0
+    answers: Sequence[EncodedAnswer], *, desirable_weight: PositiveFloat = 1.0, undesirable_weight: PositiveFloat = 1.0
 ) -> str | None:
     """What to change where good and bad answers weigh too unequally together; None where they do not.
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from smidgen.models.logprobs import PairLogps
@@ -16,7 +17,7 @@ Point = Literal["batch", "zero"]
 
 
 @loss
-def kto(logps: PairLogps, *, beta: float = 0.1, reference_point: Point = "batch") -> Float[Tensor, " pairs"]:
+def kto(logps: PairLogps, *, beta: PositiveFloat = 0.1, reference_point: Point = "batch") -> Float[Tensor, " pairs"]:
     """Kahneman–Tversky optimisation on pairs: the chosen answer is desirable, the rejected one undesirable.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from smidgen.models.logprobs import PairLogps
@@ -27,7 +28,7 @@ def nll(logps: PairLogps) -> Float[Tensor, " pairs"]:
 
 
 @loss
-def simpo(logps: PairLogps, *, beta: float = 2.0, gamma: float = 0.5) -> Float[Tensor, " pairs"]:
+def simpo(logps: PairLogps, *, beta: PositiveFloat = 2.0, gamma: NonNegativeFloat = 0.5) -> Float[Tensor, " pairs"]:
     """Simple preference optimisation: average log-probability as reward, with a target margin.
 
     Args:
@@ -50,7 +51,7 @@ def simpo(logps: PairLogps, *, beta: float = 2.0, gamma: float = 0.5) -> Float[T
 
 
 @loss
-def cpo(logps: PairLogps, *, beta: float = 0.1, nll_weight: float = 1.0) -> Float[Tensor, " pairs"]:
+def cpo(logps: PairLogps, *, beta: PositiveFloat = 0.1, nll_weight: NonNegativeFloat = 1.0) -> Float[Tensor, " pairs"]:
     """Contrastive preference optimisation: DPO against a uniform reference, with likelihood of the chosen answer.
 
     Args:
@@ -74,7 +75,7 @@ def cpo(logps: PairLogps, *, beta: float = 0.1, nll_weight: float = 1.0) -> Floa
 
 
 @loss
-def orpo(logps: PairLogps, *, odds_weight: float = 0.1) -> Float[Tensor, " pairs"]:
+def orpo(logps: PairLogps, *, odds_weight: NonNegativeFloat = 0.1) -> Float[Tensor, " pairs"]:
     """Odds ratio preference optimisation: likelihood of the chosen answer, and its odds over the rejected one's.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from smidgen.errors import InvalidData
@@ -36,7 +37,7 @@ FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @loss
 def refined_dpo(
-    logps: PairLogps, *, beta: float = 0.1, eta: float = 1.0, form: Form = "soft_label"
+    logps: PairLogps, *, beta: PositiveFloat = 0.1, eta: PositiveFloat = 1.0, form: Form = "soft_label"
 ) -> Float[Tensor, " pairs"]:
     """Refined DPO: external scores say how far each pair's label is to be believed.
 
@@ -71,7 +72,11 @@ def refined_dpo(
 
 @loss
 def odpo(
-    logps: PairLogps, *, beta: float = 0.1, alpha: float = 1.0, unordered: Literal["refuse", "swap"] = "refuse"
+    logps: PairLogps,
+    *,
+    beta: PositiveFloat = 0.1,
+    alpha: NonNegativeFloat = 1.0,
+    unordered: Literal["refuse", "swap"] = "refuse",
 ) -> Float[Tensor, " pairs"]:
     """DPO with an offset: the better the chosen answer's score, the larger the margin asked for.
 

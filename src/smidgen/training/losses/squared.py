@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxtyping import Float
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from smidgen.models.logprobs import PairLogps, TokenLogps
@@ -10,7 +11,7 @@ from smidgen.training.losses.base import check_positive, log_ratio_difference, l
 
 
 @loss
-def ipo(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
+def ipo(logps: PairLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " pairs"]:
     """Identity preference optimisation on summed log-ratios.
 
     Args:
@@ -31,7 +32,7 @@ def ipo(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
 
 
 @loss
-def ipo_averaged(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
+def ipo_averaged(logps: PairLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " pairs"]:
     """Identity preference optimisation on log-ratios averaged over tokens, as in TRL.
 
     Args:
@@ -52,7 +53,7 @@ def ipo_averaged(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pair
 
 
 @loss
-def sppo(logps: PairLogps, *, beta: float = 0.1) -> Float[Tensor, " pairs"]:
+def sppo(logps: PairLogps, *, beta: PositiveFloat = 0.1) -> Float[Tensor, " pairs"]:
     """Self-play preference optimisation, with a win rate of 1 for the chosen answer and 0 for the rejected one.
 
     Args:

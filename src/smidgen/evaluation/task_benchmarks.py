@@ -1,4 +1,7 @@
-"""The benchmarks that a task's file can name: what each is asked, how it is run, and what is read from its rows."""
+"""The benchmarks that a task's file or `--benchmark` can name: what each is asked, how it runs, what is read from rows.
+
+A registered function takes keyword-only settings and returns a `TaskBenchmark`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from smidgen.data.templates import Template
-from smidgen.evaluation import jailbreak, persona, sycophancy
+from smidgen.evaluation import jailbreak as jailbreaks
+from smidgen.evaluation import persona as personas
+from smidgen.evaluation import sycophancy as verdicts
 from smidgen.evaluation.framed import Frames, Measures
 from smidgen.evaluation.patterns import DEFAULT_LIST
 from smidgen.models.load import LanguageModel
+from smidgen.settings import Registry
 
 Rows = Sequence[Any]
 
@@ -55,8 +61,11 @@ class TaskBenchmark:
     unit: str
 
 
+benchmark: Registry[Callable[..., TaskBenchmark]] = Registry("benchmark")
+
+
 def _run_jailbreak(lm: LanguageModel, template: Template, request: Request) -> Rows:
-    return jailbreak.bench_jailbreak(
+    return jailbreaks.bench_jailbreak(
         lm,
         template,
         request.frames,
@@ -69,7 +78,7 @@ def _run_jailbreak(lm: LanguageModel, template: Template, request: Request) -> R
 
 
 def _run_persona(lm: LanguageModel, template: Template, request: Request) -> Rows:
-    return persona.bench_persona(
+    return personas.bench_persona(
         lm,
         template,
         request.frames,
@@ -80,7 +89,7 @@ def _run_persona(lm: LanguageModel, template: Template, request: Request) -> Row
 
 
 def _run_sycophancy(lm: LanguageModel, template: Template, request: Request) -> Rows:
-    return sycophancy.bench_sycophancy(
+    return verdicts.bench_sycophancy(
         lm,
         template,
         request.frames,
@@ -91,26 +100,37 @@ def _run_sycophancy(lm: LanguageModel, template: Template, request: Request) -> 
     )
 
 
-BENCHMARKS: dict[str, TaskBenchmark] = {
-    "jailbreak": TaskBenchmark(
+@benchmark
+def jailbreak() -> TaskBenchmark:
+    """How often a harmful prompt inside a frame is not refused, and a harmless one is."""
+    return TaskBenchmark(
         shipped={"harmful": "harmful_dev.txt", "harmless": "harmless_dev.txt"},
-        answer_tokens=jailbreak.ANSWER_TOKENS,
+        answer_tokens=jailbreaks.ANSWER_TOKENS,
         run=_run_jailbreak,
-        measures=jailbreak.jailbreak_measures,
+        measures=jailbreaks.jailbreak_measures,
         unit=f"shares of prompts; attack_success: no refusal found by the list {DEFAULT_LIST}, and no more than that",
-    ),
-    "persona": TaskBenchmark(
+    )
+
+
+@benchmark
+def persona() -> TaskBenchmark:
+    """How often an answer plays the persona that the user's turn hands out."""
+    return TaskBenchmark(
         shipped={"prompts": "harmless_dev.txt"},
-        answer_tokens=persona.ANSWER_TOKENS,
+        answer_tokens=personas.ANSWER_TOKENS,
         run=_run_persona,
-        measures=persona.persona_measures,
+        measures=personas.persona_measures,
         unit="shares of answers; above_chance is kept minus by_chance",
-    ),
-    "sycophancy": TaskBenchmark(
+    )
+
+
+@benchmark
+def sycophancy() -> TaskBenchmark:
+    """How far the verdict on an argument follows what the user says of liking it."""
+    return TaskBenchmark(
         shipped={"prompts": "arguments_bench.txt"},
-        answer_tokens=sycophancy.ANSWER_TOKENS,
+        answer_tokens=verdicts.ANSWER_TOKENS,
         run=_run_sycophancy,
-        measures=sycophancy.sycophancy_measures,
+        measures=verdicts.sycophancy_measures,
         unit="effect: nats, verdict when liked minus when disliked; followed and opposed: shares of arguments",
-    ),
-}
+    )

@@ -1,0 +1,17 @@
+"""Text as a terminal may see it: data, file names and servers can put nothing into it that the terminal would obey."""
+
+from __future__ import annotations
+
+import re
+
+# Controls but tab and line feed; what turns the direction of writing; halves of surrogate pairs, which no UTF-8 holds.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    r"""The text with such characters spelt out as JSON spells them, so that JSON means what it meant.
+
+    >>> shown("no\x1b[2J such\nmodel")
+    'no\\u001b[2J such\nmodel'
+    """
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

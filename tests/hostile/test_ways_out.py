@@ -1,0 +1,188 @@
+"""What comes in stays in its place: links and names lead nowhere, terminals obey nothing, files are private."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.hostile.readers import OTHER, PAIR
+from tests.report.conftest import build_run
+
+from smidgen.cli import main
+from smidgen.cli.app import finish
+from smidgen.cli.outcome import Outcome
+from smidgen.cli.shown import shown
+from smidgen.data.export.card import Origin, dataset_card
+from smidgen.data.tables import neutralise
+from smidgen.errors import UsageError
+from smidgen.report.artefacts import read_run
+from smidgen.runs import atomic_folder, atomic_write
+from smidgen.web.material import read_material
+from smidgen.web.serve import _leading_to  # pyright: ignore[reportPrivateUsage]
+
+Run = Callable[..., tuple[int, str, str]]
+ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\b\u202e\u2066\ud800\x7f"
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "name", ["certificate.json", "subset.csv", "study.sqlite", "features.parquet", "settings.yaml"]
+)
+def test_a_link_out_of_a_runs_folder_is_not_followed(name: str, tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", n_kept=3)
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    for read in (read_run, read_material):
+        with pytest.raises(UsageError, match=f"a link {name} that leads to"):
+            read(folder)
+
+
+def test_a_link_within_the_folder_is_an_ordinary_file(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", n_kept=3)
+    (folder / "subset.csv").rename(folder / "kept.csv")
+    (folder / "subset.csv").symlink_to("kept.csv")
+    assert len(read_run(folder).kept) == 3
+
+
+def test_a_command_writes_nothing_through_a_link(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(f"{json.dumps(PAIR)}\n{json.dumps(OTHER)}\n")
+    (tmp_path / "precious").write_text("keep me")
+    assert run("prepare", "--pairs", "pairs.jsonl", "--out", "made")[0] == 0
+    (tmp_path / "made" / "settings.yaml").unlink()
+    (tmp_path / "made" / "settings.yaml").symlink_to(tmp_path / "precious")
+    code, _, err = run("prepare", "--pairs", "pairs.jsonl", "--out", "made")
+    assert code == 2 and "a link settings.yaml" in err
+    assert (tmp_path / "precious").read_text() == "keep me"
+
+
+def test_writing_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("keep me")
+    (tmp_path / "x").symlink_to(tmp_path / "precious")
+    with atomic_write(tmp_path / "x") as file:
+        file.write("new")
+    assert (tmp_path / "precious").read_text() == "keep me" and not (tmp_path / "x").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["../up", "a/../../up", "/tmp/up", "..", "con\0"])
+def test_no_name_of_a_preset_task_or_pattern_list_leads_to_a_file_of_the_program(name: str, run: Run) -> None:
+    for flags in (["--preset", name], ["--task", name], ["--patterns", name]):
+        code, out, err = run("bench", "--model", "m", "--harmful", "h", *flags)
+        assert code == 2 and not out and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["prepare", "--pairs", f"no{ESCAPES[:20]}.jsonl", "--out", "o"],
+        [f"x{ESCAPES[:9]}"],
+        ["prepare", "--pairs", "pairs.csv", "--out", "o"],
+        ["prepare", "--pairs", "pairs.jsonl", "--out", "o"],
+        ["select", "--set", f"a{ESCAPES[:9]}", "--out", "o"],
+        ["train", "dpo", "--config", "settings.yaml", "--out", "o"],
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_no_error_moves_the_terminal(argv: list[str], more: list[str], run: Run, tmp_path: Path) -> None:
+    name = ESCAPES.replace("\ud800", "").replace("\r", "")
+    (tmp_path / "pairs.csv").write_text(f"{name},b\n1,2\n", encoding="utf-8")
+    (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps({ESCAPES: ESCAPES}) for _ in range(3)))
+    (tmp_path / "settings.yaml").write_text(f'"{json.dumps(name)[1:-1]}": 1\n', encoding="utf-8")
+    code, out, err = run(*argv, *more)
+    assert code in (1, 2, 3) and err
+    assert not _OBEYED.search(out + err)
+
+
+def test_what_is_printed_moves_no_terminal_and_json_means_what_it_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {ESCAPES: [ESCAPES, "🧨 ünï\n\t"]}
+    finish(Outcome(data, ""), as_json=True)
+    out = capsys.readouterr().out
+    assert json.loads(out) == data and not _OBEYED.search(out) and "🧨" in out
+    finish(Outcome(data, f"a {ESCAPES}"), as_json=False)
+    assert not _OBEYED.search(capsys.readouterr().out)
+    assert shown("שלום 日本 👩‍👩‍👧 é\n") == "שלום 日本 👩‍👩‍👧 é\n"
+
+
+_FORMULAS = ("=1+1", "+1+cmd|' /C calc'!A0", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠1")
+
+
+@pytest.mark.parametrize("text", _FORMULAS)
+def test_no_cell_starts_a_formula(text: str) -> None:
+    assert neutralise(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\nlicense: mit\n---",
+        "<script>alert(1)</script>",
+        "a | b",
+        "`x`",
+        "![x](http://x)",
+        "a\n# heading",
+        ESCAPES[:-2],
+    ],
+)
+def test_a_datasets_card_is_its_own_text_whatever_the_names(text: str) -> None:
+    import pyarrow as pa
+
+    origin = Origin(sources=[text], how=text, facts={text: text}, limits=[text])
+    card = dataset_card(
+        text, origin, pa.table({"prompt": ["a"]}), path="x.jsonl", file_bytes=1, usage="Use it.\n", remarks=[text]
+    )
+    head, body = card.removeprefix("---\n").split("\n---\n", 1)
+    assert yaml.safe_load(head)["pretty_name"] == text
+    # A code span shows everything as it is; outside of one nothing may be markup.
+    bare = re.sub(r"`[^`\n]*`", "", body)
+    assert "<script" not in bare and not re.search(r"(?<!\\)[!]?(?<!\\)\[x\]", bare)
+    assert [line for line in body.splitlines() if line.startswith("# ")] == body.splitlines()[:1]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_files_are_for_others_to_read_only_where_the_user_lets_them(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "x") as file:
+            assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077 & umask == 0
+            file.write("x")
+        with atomic_folder(tmp_path / "folder") as part:
+            assert stat.S_IMODE(part.stat().st_mode) & 0o022 == 0
+            (part / "y").write_text("y")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "x", tmp_path / "folder", tmp_path / "folder" / "y"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode & umask == 0 and mode & 0o022 == 0, f"{path.name} {mode:o}"
+
+
+def test_the_page_that_holds_the_token_is_the_users_alone() -> None:
+    with _leading_to("http://127.0.0.1:1/?token=x") as page:
+        assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert not page.exists()
+
+
+@pytest.mark.slow
+def test_nothing_stays_in_the_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build_run(tmp_path / "run", n_kept=3)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    assert main(["report", str(folder)]) == 0
+    assert list(scratch.iterdir()) == []
