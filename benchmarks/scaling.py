@@ -63,7 +63,10 @@ def finished_trials(study: Path) -> list[Row]:
         rows = connection.execute(
             "SELECT stage, arm, budget, seed, metrics, wall_seconds FROM trials ORDER BY rowid"
         ).fetchall()
-    return [Row(*row[:4], json.loads(row[4])["score"] is not None, row[5]) for row in rows]
+    return [
+        Row(stage, arm, budget, seed, json.loads(metrics)["score"] is not None, seconds)
+        for stage, arm, budget, seed, metrics, seconds in rows
+    ]
 
 
 def rounds(trials: Sequence[Row]) -> list[list[float]]:

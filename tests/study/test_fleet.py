@@ -79,10 +79,10 @@ class Manned:
 def manned() -> Iterator[Manned]:
     said: list[str] = []
     with open_executor("ray", address=None, workers=2, threads=1, say=said.append) as placed:
-        import ray
+        from ray import cloudpickle
 
         # Workers know the package, and not these tests.
-        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
         assert isinstance(placed.elsewhere, partial)
         yield Manned(placed.elsewhere.args[0], said)
 

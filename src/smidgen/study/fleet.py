@@ -186,7 +186,7 @@ class Fleet:
                 )
                 .remote(self._name)
             )
-            self._starting[worker.hello.remote()] = worker
+            self._starting[cast(Any, worker).hello.remote()] = worker
             self._waited_since = time.monotonic()
         nobody = not self._idle and not self._running
         if nobody and self._starting and time.monotonic() - self._waited_since > _START_SECONDS:

@@ -9,17 +9,14 @@ from typing import Any
 
 from smidgen.data.templates import load_template
 from smidgen.errors import UsageError
-from smidgen.evaluation.patterns import load_pattern_lists
-from smidgen.evaluation.surrogate import refusal_openings
 from smidgen.models.load import LanguageModel, load_language_model
-from smidgen.models.reference_store import ReferenceStore
-from smidgen.plugins import loaded_plugins
 from smidgen.runs import content_hash, read_json, write_json
 from smidgen.selection.features import Features, write_features
 from smidgen.selection.gradient_groups import GradientSettings
 from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import Selection, selector
 from smidgen.study.confirm import confirm
+from smidgen.study.context import named_models, trial_context
 from smidgen.study.datamodel import datamodel_group, datamodel_summary
 from smidgen.study.decide import Finalist, Nomination
 from smidgen.study.estimate import estimate
@@ -35,7 +32,7 @@ from smidgen.study.search import dev_levels, nominees, race, tune_full
 from smidgen.study.study import Progress, Study
 from smidgen.study.swap import METAGRADIENTS, metagradient_oracle, swap_champions
 from smidgen.study.trial import TrialContext
-from smidgen.training.preference import check_objective, reference_logps
+from smidgen.training.preference import check_objective
 
 _DEFAULTS = StudySettings()
 # With 100 a class, a score of .40 lies within about .10 (Newcombe, 95 %).
@@ -157,8 +154,8 @@ def minimize(
     ):
         write_environment(out)
         write_json(out / "inputs.json", input_hashes(lm, inputs))
-        context = _context(lm, inputs, settings, out, model=model, template=template, threads=threads, watch=watch)
-        with placed.trials(context, lambda: _models(lm, model, aligned, settings)) as run_trials:
+        context = trial_context(lm, inputs, settings, out, model=model, template=template, threads=threads, watch=watch)
+        with placed.trials(context, lambda: named_models(lm, model, aligned, settings)) as run_trials:
             idxs, records = tuple(inputs.pairs.idxs), StudyRecords(out / "study.sqlite")
             study = Study(settings, idxs, settings.recipe, records, run_trials, watch)
             certificate = _run(study, lm, inputs, context, aligned, out, placed)
@@ -177,55 +174,6 @@ def minimize(
     (out / "DONE").touch()
     drop_work(out)
     return certificate
-
-
-def _context(
-    lm: LanguageModel,
-    inputs: StudyInputs,
-    settings: StudySettings,
-    out: Path,
-    *,
-    model: str,
-    template: str,
-    threads: int,
-    watch: Callable[[Progress], None],
-) -> TrialContext:
-    """What all trials share, with the reference's log-probabilities of all pairs in their store."""
-    store = out / "reference.sqlite"
-    watch(Progress("reference log-probabilities", 0, 1))
-    heldout = [*inputs.heldout["dev"], *inputs.heldout["confirm"]]
-    # Of every model that trials start from, here and in one order: a value's last bits may depend on its neighbours.
-    for name in filter(None, (model, settings.transfer_model)):
-        reference = lm if name == model else load_language_model(name)
-        reference_logps(reference, inputs.encoded, ReferenceStore(store), dtype=settings.recipe.dtype)
-        reference_logps(reference, heldout, ReferenceStore(store))
-    (patterns,) = load_pattern_lists([settings.patterns])
-    return TrialContext(
-        model=model,
-        template=template,
-        pairs=tuple(inputs.encoded),
-        heldout=inputs.heldout,
-        prompts=inputs.prompts,
-        reference_store=store,
-        weights=out / "weights",
-        pattern_lists=settings.pattern_lists,
-        openings=refusal_openings(
-            (pair.chosen_text for pair in inputs.pairs),
-            patterns.matches,
-            load_template(template, lm.tokenizer),
-            lm.tokenizer,
-        ),
-        max_new_tokens=settings.max_new_tokens,
-        threads=threads,
-        deciding=settings.deciding,
-        plugins=loaded_plugins(),
-    )
-
-
-def _models(lm: LanguageModel, model: str, aligned: str | None, settings: StudySettings) -> dict[str, LanguageModel]:
-    """Every model that trials may name."""
-    others = {name for name in (aligned, settings.transfer_model) if name and name != model}
-    return {model: lm, **{name: load_language_model(name) for name in sorted(others)}}
 
 
 def _run(
