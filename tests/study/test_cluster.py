@@ -12,10 +12,19 @@ import pytest
 
 from smidgen.cli import main
 from smidgen.errors import SmidgenError
+from smidgen.evaluation.patterns import load_pattern_lists
 from smidgen.models.load import LanguageModel, language_model, load_language_model
 from smidgen.study import cluster
 from smidgen.study.cluster import ray_cluster
-from smidgen.study.parcel import ShippedModel, check_arrived, model_files, read_folder, write_folder
+from smidgen.study.parcel import (
+    ShippedModel,
+    check_arrived,
+    model_files,
+    placed,
+    read_folder,
+    small_files,
+    write_folder,
+)
 from smidgen.study.scratch import hold, let_go, scratch_base
 
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
@@ -135,6 +144,21 @@ def test_a_folders_files_cannot_leave_it(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     (tmp_path / "a").mkdir()
     assert read_folder(tmp_path / "a") == {}
+
+
+def test_plugins_and_lists_travel_and_keep_their_names(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("I'd rather not\n")
+    (tmp_path / "data.py").write_text('REFUSALS = ["I would rather not"]\n')
+    names = [str(tmp_path / "mine.txt"), f"{tmp_path / 'data.py'}#REFUSALS", "common"]
+    sent = small_files(names)
+    (tmp_path / "mine.txt").unlink()
+    (tmp_path / "data.py").unlink()
+    there = [placed(name, sent, tmp_path / "there") for name in names]
+    assert [found.name for found in load_pattern_lists(there)] == ["mine", "REFUSALS", "common"]
+    assert [load_pattern_lists([place])[0].patterns for place in there[:2]] == [
+        ("I'd rather not",),
+        ("I would rather not",),
+    ]
 
 
 HOLDER = "import sys; from smidgen.study.scratch import hold; hold('{}'); print(flush=True); sys.stdin.read()"

@@ -120,8 +120,10 @@ def test_what_kills_every_worker_ends_and_what_is_finished_is_kept(fleet: Any, t
 
 def test_an_error_of_the_work_itself_is_raised_as_it_is(fleet: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^expected another item$"):
-        list(fleet.results(Doing(tmp_path, refused=(0,)), range(1)))
-    assert begun(tmp_path) == {0: 1}
+        list(fleet.results(Doing(tmp_path, refused=(0,)), range(2)))
+    assert begun(tmp_path)[0] == 1
+    # What was under way then is not taken for the next job's.
+    assert dict(fleet.results(Doing(tmp_path), range(2))) == {0: 0, 1: 1}
 
 
 def test_a_machine_fetches_what_its_workers_share_once(fleet: Any, tmp_path: Path) -> None:
@@ -173,6 +175,20 @@ def test_blocks_of_features_come_back_in_order_and_equal(
         assert len(elsewhere) == len(blocks)
         for rows, block in zip(blocks, elsewhere, strict=True):
             assert_same(block, measure(rows))
+
+
+def test_machines_with_other_versions_are_refused(manned: Manned, monkeypatch: pytest.MonkeyPatch) -> None:
+    from smidgen.study import fleet as module
+
+    manned.fleet.close()  # its processors are wanted here
+    versions = module.versions()
+    monkeypatch.setattr(module, "versions", lambda: {**versions, "torch": "1.0"})
+    other = module.Fleet(workers=1, threads=1, say=print)
+    with pytest.raises(SmidgenError, match=r"expected torch 1\.0 on every machine of the cluster, got torch [2-9]"):
+        list(other.results(Doing(Path()), range(1)))
+    other.close()
+    with pytest.raises(UsageError, match=r"expected a machine with 3 processors .* with 2 processors and 0 GPUs"):
+        list(module.Fleet(workers=1, threads=3, say=print).results(Doing(Path()), range(1)))
 
 
 def assert_same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> None:

@@ -28,10 +28,10 @@ class Estimate:
     steps: int
     seconds: float
 
-    def sentence(self, workers: int) -> str:
+    def sentence(self, workers: int, *, here: bool = True) -> str:
         return (
             f"at most {self.trials} trials, {self.steps:,} optimiser steps; about {_span(self.seconds)} "
-            f"with {max(1, workers)} at a time on this machine"
+            f"with {max(1, workers)} at a time on {'this machine' if here else 'machines like this one'}"
         )
 
 

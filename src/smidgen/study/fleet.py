@@ -125,32 +125,31 @@ class Fleet:
         """
         sent = [ray.put(job)]
         waiting, tries, hopeless = deque(range(len(items))), [0] * len(items), ""
-        while waiting or self._running:
-            self._start(len(waiting) + len(self._running))
-            while waiting and self._idle:
-                worker, i = self._idle.popleft(), waiting.popleft()
-                tries[i] += 1
-                self._running[worker.do.remote(job.kind, sent, items[i])] = worker, i
-            for ref in ray.wait([*self._running, *self._starting], num_returns=1, timeout=1.0)[0]:
-                if ref in self._starting:
-                    self._welcome(ref)
-                    continue
-                worker, i = self._running.pop(ref)
-                try:
-                    result = ray.get(ref)
-                except RayTaskError as error:
-                    raise error.cause from None
-                except RayError as error:
-                    ray.kill(worker)
-                    if tries[i] < MOST_TRIES:
+        try:
+            while waiting or self._running:
+                self._start(len(waiting) + len(self._running))
+                while waiting and self._idle:
+                    worker, i = self._idle.popleft(), waiting.popleft()
+                    tries[i] += 1
+                    self._running[worker.do.remote(job.kind, sent, items[i])] = worker, i
+                for ref in ray.wait([*self._running, *self._starting], num_returns=1, timeout=1.0)[0]:
+                    if ref in self._starting:
+                        self._welcome(ref)
+                        continue
+                    i, result, death = self._ended(ref)
+                    if death is None:
+                        yield i, result
+                    elif tries[i] < MOST_TRIES:
                         self._say(f"a worker died at {_named(items[i])}; another one does it again.")
                         waiting.appendleft(i)
                     else:
-                        hopeless = hopeless or f"{_named(items[i])} ({_first_line(error)})"
+                        hopeless = hopeless or f"{_named(items[i])} ({_first_line(death)})"
                         waiting.clear()
-                    continue
-                self._idle.append(worker)
-                yield i, result
+        finally:
+            # Whoever stops here does not wait for what is under way, and must not take it for the next job's.
+            for worker, _ in self._running.values():
+                ray.kill(worker)
+            self._running.clear()
         if hopeless:
             raise SmidgenError(
                 f"expected every trial to end in one of {MOST_TRIES} tries, but {hopeless} ended its worker process "
@@ -158,10 +157,26 @@ class Fleet:
                 "or fewer --workers, and run the same command again to go on."
             )
 
+    def _ended(self, ref: ray.ObjectRef) -> tuple[int, Any, RayError | None]:
+        """Position and result of an item that is done, or what its worker died of."""
+        worker, i = self._running.pop(ref)
+        try:
+            result = ray.get(ref)
+        except RayTaskError as error:
+            self._idle.append(worker)
+            raise error.cause from None
+        except RayError as error:
+            ray.kill(worker)
+            return i, None, error
+        self._idle.append(worker)
+        return i, result, None
+
     def close(self) -> None:
         """End all workers, and remove what they kept on their machines."""
-        for worker in (*self._idle, *self._starting.values(), *(worker for worker, _ in self._running.values())):
+        for worker in (*self._idle, *self._starting.values()):
             ray.kill(worker)
+        self._idle.clear()
+        self._starting.clear()
         here = ray.get_runtime_context().get_node_id()
         others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
         clean = cast(Any, ray.remote(num_cpus=0, max_retries=0)(_forget))

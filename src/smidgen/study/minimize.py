@@ -145,7 +145,7 @@ def minimize(
     if (fewest := min(map(len, inputs.prompts["confirm"]))) < _FEW_PROMPTS:
         say(f"warning: {fewest} confirm prompts of a class can hardly carry a claim; at least {_FEW_PROMPTS} can.")
     expected = estimate(lm, inputs, settings, workers=workers, threads=threads, clamped=executor == "local")
-    say(expected.sentence(workers))
+    say(expected.sentence(workers, here=executor == "local"))
     if dry_run:
         return {"dry_run": True, "pairs": len(inputs.pairs), **asdict(expected)}
     with (
