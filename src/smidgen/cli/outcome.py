@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 _COMPLAINTS = {"quarantine.jsonl", "leaks.json", "dev_twins.json"}
 _CLAIM = {"run.json", "settings.yaml"}
 # What does not change the results, and so may differ when the same work is taken up again.
-_NOT_IDENTITY = ("out", "dry_run", "workers", "checkpoint_every", "keep_checkpoints", "track", "shard")
+_NOT_IDENTITY = (
+    "out",
+    "dry_run",
+    "workers",
+    "executor",
+    "address",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "track",
+    "shard",
+)
 
 
 @dataclass(frozen=True, slots=True)

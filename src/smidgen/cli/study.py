@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from pydantic import PositiveInt, TypeAdapter
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter
 
 from smidgen.assets import DEMO
 from smidgen.cli import flags
@@ -49,8 +49,10 @@ _FLAGS = {
     "max_bad_fraction": flags.MaxBadFraction,
     "allow_leaks": flags.AllowLeaks,
     "settings": Annotated[StudySettings, flags.SETTINGS],
-    "workers": PositiveInt,
+    "workers": NonNegativeInt,
     "threads": Annotated[PositiveInt, flags.RARE],
+    "executor": flags.Executor,
+    "address": flags.Address,
     "dry_run": flags.DryRun,
 }
 
@@ -131,7 +133,13 @@ def _public(out: Path) -> list[str]:
 
 
 def demo(
-    *, out: flags.Out = Path("runs/demo"), seed: flags.Seed = 0, workers: PositiveInt = 2, dry_run: flags.DryRun = False
+    *,
+    out: flags.Out = Path("runs/demo"),
+    seed: flags.Seed = 0,
+    workers: NonNegativeInt = 2,
+    executor: flags.Executor = "local",
+    address: flags.Address = None,
+    dry_run: flags.DryRun = False,
 ) -> Outcome:
     """Run a whole study on embedded data: offline, in minutes.
 
@@ -149,6 +157,8 @@ def demo(
         model=str(DEMO / "model"),
         settings=TypeAdapter(StudySettings).validate_python(read_settings(DEMO / "settings.yaml") | {"seed": seed}),
         workers=workers,
+        executor=executor,
+        address=address,
         dry_run=dry_run,
         **prompts,
     )
