@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from cyclopts import Group, Parameter, validators
 from pydantic import BaseModel, NonNegativeInt, PositiveInt
@@ -142,6 +142,16 @@ Out = Annotated[
     Parameter(metavar="FOLDER", help="Where the results go; other work there is never overwritten."),
 ]
 Seed = Annotated[NonNegativeInt, Parameter(help="Everything random follows from it.")]
+Executor = Annotated[
+    Literal["local", "ray"],
+    RARE,
+    Parameter(help="Where trials and features are computed: this machine's processes, or a Ray cluster's workers."),
+]
+Address = Annotated[
+    str | None,
+    RARE,
+    Parameter(metavar="HOST:PORT", help="The Ray cluster's head, or auto; without it, one is started on this machine."),
+]
 DryRun = Annotated[bool, Parameter(help="Say what would be done, and do nothing.")]
 
 

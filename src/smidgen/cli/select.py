@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from cyclopts import Parameter
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
-from smidgen.cli.flags import FLAT, RARE, Aligned, DryRun, Harmful, Harmless, Model, Out, PairData, Seed
+from smidgen.cli.flags import (
+    FLAT,
+    RARE,
+    Address,
+    Aligned,
+    DryRun,
+    Executor,
+    Harmful,
+    Harmless,
+    Model,
+    Out,
+    PairData,
+    Seed,
+)
 from smidgen.cli.outcome import Outcome, claimed, left_out
 from smidgen.data.prepare import write_quarantine
 from smidgen.data.tables import write_subset
@@ -27,6 +42,7 @@ from smidgen.selection.selectors import selector as selectors
 from smidgen.selection.selectors import top
 from smidgen.selection.why import subset_columns, why_dropped, why_kept
 from smidgen.settings import PositiveShare
+from smidgen.study.execute import check_executor, on_threads, open_executor
 from smidgen.study.inputs import read_prompts
 from smidgen.study.proxy import trained_proxy
 
@@ -44,6 +60,10 @@ def select(
     harmless: Harmless = None,
     patterns: Annotated[str, RARE, Parameter(metavar="LIST")] = "common",
     seed: Seed = 0,
+    executor: Executor = "local",
+    address: Address = None,
+    workers: Annotated[NonNegativeInt, RARE] = 0,
+    threads: Annotated[PositiveInt | None, RARE] = None,
     dry_run: DryRun = False,
 ) -> Outcome:
     """Choose a subset of the pairs at a budget.
@@ -56,9 +76,12 @@ def select(
         budget: How many pairs to keep.
         selector: The ranking, with its settings: name or name:key=value,…; see `smidgen settings schema selector`.
         train_aligned: Without --aligned, train one on this share of the pairs first, 1 for all; where it is needed.
+        workers: With --executor ray, blocks of pairs at a time; 0 for as many as the cluster has room for.
+        threads: Of the models; results are equal only for equal numbers of them. Without it, the machine's own.
         patterns: By which an answer refuses or does not: a shipped list, or a file with one phrase a line.
     """
     arguments = dict(locals())
+    check_executor(executor, address)
     rank = selectors.bind(selector)
     if aligned and train_aligned is not None:
         raise UsageError("expected --aligned or --train-aligned, got both; leave one out.")
@@ -70,7 +93,12 @@ def select(
         return Outcome({"budget": budget, "pairs": len(prepared.pairs)}, text, len(prepared.quarantine))
     prompt_files = [path for path in (harmful, harmless, None if patterns in SHIPPED else patterns) if path]
     inputs = [*data.pairs, model, *([aligned] if aligned else []), *prompt_files]
-    with claimed(out, "select", arguments, inputs, stores=(WORK,)):
+    threads = threads or torch.get_num_threads()
+    with (
+        claimed(out, "select", arguments, inputs, stores=(WORK,)),
+        on_threads(threads),
+        open_executor(executor, address=address, workers=workers, threads=threads, say=_say) as placed,
+    ):
         features, _ = measure_features(
             lm,
             prepared.pairs,
@@ -81,6 +109,7 @@ def select(
             aligned=_aligned(aligned, train_aligned, model, prepared.encoded, seed, out / WORK),
             patterns=patterns,
             work=out / WORK,
+            elsewhere=placed.elsewhere,
         )
         selection = rank(features, seed)
         subset = prepared.pairs.take(top(selection, budget))
@@ -112,6 +141,10 @@ def select(
         "subset": str(path),
     }
     return Outcome(result, "\n".join(lines), len(prepared.quarantine))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _aligned(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from pydantic import PositiveInt, TypeAdapter
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter
 
 from smidgen.assets import DEMO
 from smidgen.cli import flags
@@ -49,8 +49,10 @@ _FLAGS = {
     "max_bad_fraction": flags.MaxBadFraction,
     "allow_leaks": flags.AllowLeaks,
     "settings": Annotated[StudySettings, flags.SETTINGS],
-    "workers": PositiveInt,
+    "workers": NonNegativeInt,
     "threads": Annotated[PositiveInt, flags.RARE],
+    "executor": flags.Executor,
+    "address": flags.Address,
     "dry_run": flags.DryRun,
 }
 
@@ -69,13 +71,13 @@ def minimize(**arguments: Any) -> Outcome:
     inputs = [*arguments["pairs"], *arguments["heldout"], arguments["model"], *filter(None, files)]
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
-    if arguments["dry_run"]:
-        stored = StudyRecords(out / "study.sqlite").n_trials() if (out / "study.sqlite").exists() else 0
-        kept = f"; {stored:,} trials are done already and are not run again" if stored else ""
-        return Outcome({**certificate, "stored_trials": stored}, f"dry run: no trial was run{kept}")
-    write_report(out)
-    document = write_pdf(out)
-    write_notebook(out)
+        if arguments["dry_run"]:
+            stored = StudyRecords(out / "study.sqlite").n_trials() if (out / "study.sqlite").exists() else 0
+            kept = f"; {stored:,} trials are done already and are not run again" if stored else ""
+            return Outcome({**certificate, "stored_trials": stored}, f"dry run: no trial was run{kept}")
+        write_report(out)
+        document = write_pdf(out)
+        write_notebook(out)
     lines = [
         frontier_text(out),
         "",
@@ -131,7 +133,13 @@ def _public(out: Path) -> list[str]:
 
 
 def demo(
-    *, out: flags.Out = Path("runs/demo"), seed: flags.Seed = 0, workers: PositiveInt = 2, dry_run: flags.DryRun = False
+    *,
+    out: flags.Out = Path("runs/demo"),
+    seed: flags.Seed = 0,
+    workers: NonNegativeInt = 2,
+    executor: flags.Executor = "local",
+    address: flags.Address = None,
+    dry_run: flags.DryRun = False,
 ) -> Outcome:
     """Run a whole study on embedded data: offline, in minutes.
 
@@ -149,6 +157,8 @@ def demo(
         model=str(DEMO / "model"),
         settings=TypeAdapter(StudySettings).validate_python(read_settings(DEMO / "settings.yaml") | {"seed": seed}),
         workers=workers,
+        executor=executor,
+        address=address,
         dry_run=dry_run,
         **prompts,
     )

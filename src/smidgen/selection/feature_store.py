@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from smidgen import __version__
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import SmidgenError
 from smidgen.pairs import PairTable
-from smidgen.runs import content_hash, read_json, write_json
+from smidgen.runs import content_hash, read_json, room_told, write_json
 from smidgen.selection.features import LazyColumns
 
 BLOCK = 1024  # pairs measured between two markers
@@ -34,6 +34,8 @@ _MARKER = "filled.json"
 MeasureBlock = Callable[[slice], Mapping[str, np.ndarray]]
 # Said after every block: the group, how many pairs are done, and how many there are.
 OnBlock = Callable[[str, int, int], None]
+# Measures blocks of a group in other processes, given its name; they come back in order.
+MeasureElsewhere = Callable[[str, Sequence[slice]], Iterator[Mapping[str, np.ndarray]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class ColumnGroup:
         prepare: Done once before the first block; is given all columns of all groups, those named "_" too (asking for
             one measures it), and gives back what measures a block.
         on_demand: Whether a run that never asked for its columns does without them in its features file.
+        apart: Whether other processes may measure its blocks: it is costly, and `prepare` asks for no column.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ColumnGroup:
     decides: Callable[[], Any]
     prepare: Callable[[Mapping[str, np.ndarray]], MeasureBlock]
     on_demand: bool = False
+    apart: bool = False
 
 
 class FeatureStore:
@@ -66,6 +70,7 @@ class FeatureStore:
         pairs: A hash of them, from `pairs_hash`.
         block: Pairs measured between two markers; None for `BLOCK`.
         on_block: Called after every block.
+        elsewhere: Measures the blocks of groups that may be measured apart; None for this process.
 
     Raises:
         ValueError: A column in two groups.
@@ -80,6 +85,7 @@ class FeatureStore:
         pairs: str,
         block: int | None = None,
         on_block: OnBlock = lambda group, done, total: None,
+        elsewhere: MeasureElsewhere | None = None,
     ) -> None:
         self._folder = folder or Path(tempfile.mkdtemp(prefix="smidgen-features-"))
         if folder is None:
@@ -88,6 +94,7 @@ class FeatureStore:
         if len(self._group_of) != sum(len(group.columns) for group in groups):
             raise ValueError(f"a column belongs to one group; got {[group.columns for group in groups]}")
         self._n_rows, self._pairs, self._block, self._on_block = n_rows, pairs, block or BLOCK, on_block
+        self._elsewhere = elsewhere
         self._measured: dict[str, np.ndarray] = {}
 
     @property
@@ -117,12 +124,17 @@ class FeatureStore:
         folder = self._folder / f"{group.name}-{content_hash(decides)}"
         marker = read_json(folder / _MARKER) if (folder / _MARKER).exists() else {"rows": 0, "shapes": {}}
         if marker["rows"] < self._n_rows:
-            measure = group.prepare(self._view(lambda name: True))
-            for start in range(marker["rows"], self._n_rows, self._block):
-                rows = slice(start, min(start + self._block, self._n_rows))
-                marker = _fill(folder, marker, self._n_rows, rows, measure(rows), group)
+            starts = range(marker["rows"], self._n_rows, self._block)
+            todo = [slice(start, min(start + self._block, self._n_rows)) for start in starts]
+            for rows, values in zip(todo, self._blocks(group, todo), strict=True):
+                marker = _fill(folder, marker, self._n_rows, rows, values, group)
                 self._on_block(group.name, rows.stop, self._n_rows)
         return {name: _mapped(folder / f"{name}.npy", "r", marker["shapes"][name]) for name in group.columns}
+
+    def _blocks(self, group: ColumnGroup, todo: Sequence[slice]) -> Iterator[Mapping[str, np.ndarray]]:
+        if group.apart and self._elsewhere:
+            return self._elsewhere(group.name, todo)
+        return map(group.prepare(self._view(lambda name: True)), todo)
 
 
 def pairs_hash(pairs: PairTable, encoded: Sequence[EncodedPair]) -> str:
@@ -163,17 +175,12 @@ def _fill(
 
 def _allocate(path: Path, shape: Sequence[Any]) -> None:
     """A column's file in its final size, so that a full disk is told here and not by a signal later."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with room_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         np.lib.format.open_memmap(path, mode="w+", dtype=shape[0], shape=tuple(shape[1:])).flush()
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        raise SmidgenError(
-            f"expected room for the feature column {path.stem!r} at {path.parent}, type and shape {shape}: {error}. "
-            "Free some disk, or give an --out elsewhere; what is measured already is kept."
-        ) from error
 
 
 def _mapped(path: Path, mode: Literal["r", "r+"], shape: Sequence[Any]) -> np.memmap:

@@ -90,7 +90,12 @@ class GradientSource:
 
         decides = self.decides
         return ColumnGroup(
-            name=name, columns=columns, decides=lambda: (decides(), also()), prepare=prepare, on_demand=True
+            name=name,
+            columns=columns,
+            decides=lambda: (decides(), also()),
+            prepare=prepare,
+            on_demand=True,
+            apart=True,
         )
 
 

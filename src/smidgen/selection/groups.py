@@ -153,6 +153,7 @@ def reference_group(
         columns=_REFERENCE,
         decides=lambda: (lm.fingerprint, str(lm.model.dtype), template.name, dtype, dev.decides),
         prepare=prepare,
+        apart=True,
     )
 
 
@@ -188,4 +189,5 @@ def aligned_group(
         decides=lambda: (aligned().fingerprint, str(aligned().model.dtype), dtype),
         prepare=prepare,
         on_demand=True,
+        apart=True,
     )

@@ -28,10 +28,10 @@ class Estimate:
     steps: int
     seconds: float
 
-    def sentence(self, workers: int) -> str:
+    def sentence(self, workers: int, *, here: bool = True) -> str:
         return (
             f"at most {self.trials} trials, {self.steps:,} optimiser steps; about {_span(self.seconds)} "
-            f"with {max(1, workers)} at a time on this machine"
+            f"with {max(1, workers)} at a time on {'this machine' if here else 'machines like this one'}"
         )
 
 
@@ -74,16 +74,20 @@ def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
 
 
 def estimate(
-    lm: LanguageModel, inputs: StudyInputs, settings: StudySettings, *, workers: int, threads: int
+    lm: LanguageModel, inputs: StudyInputs, settings: StudySettings, *, workers: int, threads: int, clamped: bool = True
 ) -> Estimate:
-    """Time a few steps and answers on a trial's number of threads, and multiply; the weights of `lm` are put back."""
+    """Time a few steps and answers on a trial's number of threads, and multiply; the weights of `lm` are put back.
+
+    Args:
+        clamped: Whether only as many workers count as this machine has processors for.
+    """
     before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
     with on_threads(threads):
         per_step = _seconds_per_step(lm, inputs, settings)
         lm.model.load_state_dict(before)
         per_measurement = _seconds_per_measurement(lm, inputs, settings)
     planned = planned_steps(settings, len(inputs.pairs))
-    at_once = max(1, min(workers, (os.cpu_count() or 1) // threads))
+    at_once = max(1, min(workers, (os.cpu_count() or 1) // threads) if clamped else workers)
     seconds = (sum(planned) * per_step + len(planned) * per_measurement) / at_once
     return Estimate(len(planned), sum(planned), seconds)
 

@@ -1,4 +1,7 @@
-"""Run trials on this machine: several processes, each with the base model in memory and a fixed number of threads."""
+"""Where trials run and features are measured: processes of this machine, or workers on a Ray cluster.
+
+Each process has the base model in memory and a fixed number of threads. Results depend on neither place nor number.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,96 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
+from tqdm import tqdm
 
-from smidgen.errors import SmidgenError
+from smidgen.errors import SmidgenError, UsageError
+from smidgen.models.load import LanguageModel
+from smidgen.runs import deaf_children
+from smidgen.selection.measure import Elsewhere
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
 
 # run(trials, on_result): each trial once, in any order; on_result is called in the caller's process.
 RunTrials = Callable[[Sequence[Trial], Callable[[Trial, TrialResult], None]], None]
 
+ExecutorName = Literal["local", "ray"]
+
 _runner: TrialRunner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Who does the work of a command.
+
+    Attributes:
+        trials: Gives what runs a study's trials, for as long as it is entered. Of the models that trials may name, by
+            that name, it asks only where it must send them.
+        elsewhere: Measures costly columns in other processes; None where that is done in this one.
+    """
+
+    trials: Callable[[TrialContext, Callable[[], Mapping[str, LanguageModel]]], AbstractContextManager[RunTrials]]
+    elsewhere: Elsewhere | None
+
+
+def check_executor(name: ExecutorName, address: str | None) -> None:
+    """What can be said against an executor before any work is done for it.
+
+    Raises:
+        UsageError: An address without Ray; Ray that is not installed, or too old.
+    """
+    if name == "local" and address:
+        raise UsageError(f"--address {address}: expected --executor ray beside it, got local; give it.")
+    if name == "ray":
+        from smidgen.study.cluster import check_installed
+
+        check_installed()
+
+
+@contextmanager
+def open_executor(
+    name: ExecutorName, *, address: str | None, workers: int, threads: int, say: Callable[[str], None]
+) -> Iterator[Executor]:
+    """The executor of this name.
+
+    Args:
+        address: Of a Ray cluster; None starts one on this machine.
+        workers: Trials at a time; 0 for this process, or for as many as a Ray cluster has room for.
+        threads: Of each.
+        say: Called with lines for people.
+
+    Raises:
+        UsageError: As in `check_executor` and `ray_cluster`.
+        SmidgenError: As in `ray_cluster`.
+    """
+    check_executor(name, address)
+    if name == "local":
+        yield Executor(lambda context, models: local_executor(context, workers=workers), None)
+        return
+    at_once = workers or max(1, (os.cpu_count() or 1) // threads)
+    # Not before it is asked for: Ray is an extra, and reads the environment when it is imported.
+    from smidgen.study.cluster import ray_cluster
+
+    with ray_cluster(address, processors=at_once * threads):
+        from smidgen.study.execute_ray import ray_features, ray_trials
+        from smidgen.study.fleet import Fleet
+
+        fleet = Fleet(workers=workers, threads=threads, say=say)
+        try:
+            yield Executor(
+                lambda context, models: nullcontext(ray_trials(fleet, context, models())),
+                partial(ray_features, fleet, threads=threads),
+            )
+        finally:
+            fleet.close()
 
 
 @contextmanager
@@ -36,6 +114,8 @@ def on_threads(n: int) -> Iterator[None]:
 
 def _start_worker(context: TrialContext, parent: int) -> None:
     global _runner
+    # Its own lock is for several processes, and leaks where one of them is ended: the bars of a worker are its own.
+    tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _runner = TrialRunner(context)
 
@@ -77,9 +157,10 @@ def local_executor(context: TrialContext, *, workers: int) -> Iterator[RunTrials
 
     def run_there(trials: Sequence[Trial], on_result: Callable[[Trial, TrialResult], None]) -> None:
         # The longest first, so that no worker is left with a long one at the end.
-        running: dict[Future[TrialResult], Trial] = {
-            pool.submit(_run_in_worker, trial): trial for trial in sorted(trials, key=lambda t: -t.steps)
-        }
+        with deaf_children():
+            running: dict[Future[TrialResult], Trial] = {
+                pool.submit(_run_in_worker, trial): trial for trial in sorted(trials, key=lambda t: -t.steps)
+            }
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)

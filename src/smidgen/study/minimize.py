@@ -9,21 +9,18 @@ from typing import Any
 
 from smidgen.data.templates import load_template
 from smidgen.errors import UsageError
-from smidgen.evaluation.patterns import load_pattern_lists
-from smidgen.evaluation.surrogate import refusal_openings
 from smidgen.models.load import LanguageModel, load_language_model
-from smidgen.models.reference_store import ReferenceStore
-from smidgen.plugins import loaded_plugins
-from smidgen.runs import content_hash, read_json, write_json
+from smidgen.runs import content_hash, read_json, write_json, write_text
 from smidgen.selection.features import Features, write_features
 from smidgen.selection.gradient_groups import GradientSettings
 from smidgen.selection.measure import WORK, measure_features
 from smidgen.selection.selectors import Selection, selector
 from smidgen.study.confirm import confirm
+from smidgen.study.context import named_models, trial_context
 from smidgen.study.datamodel import datamodel_group, datamodel_summary
 from smidgen.study.decide import Finalist, Nomination
 from smidgen.study.estimate import estimate
-from smidgen.study.execute import local_executor, on_threads
+from smidgen.study.execute import Executor, ExecutorName, check_executor, on_threads, open_executor
 from smidgen.study.inputs import StudyInputs, check_same_tokens, read_inputs
 from smidgen.study.minimality import refine
 from smidgen.study.outputs import certify, drop_work, write_answer, write_environment, write_winner
@@ -35,7 +32,7 @@ from smidgen.study.search import dev_levels, nominees, race, tune_full
 from smidgen.study.study import Progress, Study
 from smidgen.study.swap import METAGRADIENTS, metagradient_oracle, swap_champions
 from smidgen.study.trial import TrialContext
-from smidgen.training.preference import check_objective, reference_logps
+from smidgen.training.preference import check_objective
 
 _DEFAULTS = StudySettings()
 # With 100 a class, a score of .40 lies within about .10 (Newcombe, 95 %).
@@ -68,6 +65,8 @@ def minimize(
     settings: StudySettings = _DEFAULTS,
     workers: int = 2,
     threads: int = 1,
+    executor: ExecutorName = "local",
+    address: str | None = None,
     dry_run: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda line: None,
@@ -93,8 +92,10 @@ def minimize(
         aligned: The model after training on all pairs, if there is one; margins are measured against it.
         heldout_first: Hold out the first so many usable pairs of those sources.
         settings: Everything that is frozen before the first trial.
-        workers: Trials at a time; 0 runs them in this process.
+        workers: Trials at a time; 0 runs them in this process, or as many as a Ray cluster has room for.
         threads: Of each trial, and of features and metagradients; results are equal only for equal numbers of them.
+        executor: Where trials and features are computed: local, or ray; the results are the same.
+        address: Of a Ray cluster's head, host:port, or auto; without it, ray starts one on this machine.
         dry_run: Say how many trials and how long, and stop.
         watch: Called at every step of the study.
         say: Called with lines for people.
@@ -109,6 +110,7 @@ def minimize(
     if (out / "DONE").exists():
         say(f"{out} is done already; this is its certificate.")
         return read_json(out / "certificate.json")
+    check_executor(executor, address)
     unbound = [selector.bind(spec) for spec in settings.selectors]
     if not unbound:
         raise UsageError("expected at least one selector; give --selector.")
@@ -142,48 +144,21 @@ def minimize(
     say(_counts(inputs))
     if (fewest := min(map(len, inputs.prompts["confirm"]))) < _FEW_PROMPTS:
         say(f"warning: {fewest} confirm prompts of a class can hardly carry a claim; at least {_FEW_PROMPTS} can.")
-    expected = estimate(lm, inputs, settings, workers=workers, threads=threads)
-    say(expected.sentence(workers))
+    expected = estimate(lm, inputs, settings, workers=workers, threads=threads, clamped=executor == "local")
+    say(expected.sentence(workers, here=executor == "local"))
     if dry_run:
         return {"dry_run": True, "pairs": len(inputs.pairs), **asdict(expected)}
-    write_environment(out)
-    write_json(out / "inputs.json", input_hashes(lm, inputs))
-    store = out / "reference.sqlite"
-    watch(Progress("reference log-probabilities", 0, 1))
-    with on_threads(threads):
-        reference_logps(lm, inputs.encoded, ReferenceStore(store), dtype=settings.recipe.dtype)
-        reference_logps(lm, [*inputs.heldout["dev"], *inputs.heldout["confirm"]], ReferenceStore(store))
-    (patterns,) = load_pattern_lists([settings.patterns])
-    context = TrialContext(
-        model=model,
-        template=template,
-        pairs=tuple(inputs.encoded),
-        heldout=inputs.heldout,
-        prompts=inputs.prompts,
-        reference_store=store,
-        weights=out / "weights",
-        pattern_lists=settings.pattern_lists,
-        openings=refusal_openings(
-            (pair.chosen_text for pair in inputs.pairs),
-            patterns.matches,
-            load_template(template, lm.tokenizer),
-            lm.tokenizer,
-        ),
-        max_new_tokens=settings.max_new_tokens,
-        threads=threads,
-        deciding=settings.deciding,
-        plugins=loaded_plugins(),
-    )
-    with on_threads(threads), local_executor(context, workers=workers) as run_trials:
-        study = Study(
-            settings,
-            tuple(inputs.pairs.idxs),
-            settings.recipe,
-            StudyRecords(out / "study.sqlite"),
-            run_trials,
-            watch,
-        )
-        certificate = _run(study, lm, inputs, context, aligned, out)
+    with (
+        on_threads(threads),
+        open_executor(executor, address=address, workers=workers, threads=threads, say=say) as placed,
+    ):
+        write_environment(out)
+        write_json(out / "inputs.json", input_hashes(lm, inputs))
+        context = trial_context(lm, inputs, settings, out, model=model, template=template, threads=threads, watch=watch)
+        with placed.trials(context, lambda: named_models(lm, model, aligned, settings)) as run_trials:
+            idxs, records = tuple(inputs.pairs.idxs), StudyRecords(out / "study.sqlite")
+            study = Study(settings, idxs, settings.recipe, records, run_trials, watch)
+            certificate = _run(study, lm, inputs, context, aligned, out, placed)
         if public:
             models = {"base": model, **({"aligned": aligned} if aligned else {}), "subset": str(out / "model")}
             watch(Progress("public prompts", 0, 1))
@@ -196,13 +171,19 @@ def minimize(
                 pattern_lists=settings.pattern_lists,
                 max_new_tokens=settings.max_new_tokens,
             )
-    (out / "DONE").touch()
+    write_text(out / "DONE", "")
     drop_work(out)
     return certificate
 
 
 def _run(
-    study: Study, lm: LanguageModel, inputs: StudyInputs, context: TrialContext, aligned: str | None, out: Path
+    study: Study,
+    lm: LanguageModel,
+    inputs: StudyInputs,
+    context: TrialContext,
+    aligned: str | None,
+    out: Path,
+    placed: Executor,
 ) -> dict[str, Any]:
     full = tune_full(study)
     levels = dev_levels(study, full)
@@ -221,6 +202,7 @@ def _run(
         patterns=study.settings.patterns,
         work=out / WORK,
         on_block=lambda group, done, total: study.watch(Progress(f"features: {group}", done, total)),
+        elsewhere=placed.elsewhere,
     )
     rankings = rank_pairs(study.settings, features)
     write_features(features, out / "features.parquet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,11 @@ PromptLists = tuple[tuple[str, ...], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialContext:
-    """What all trials of a study share; small enough to be sent to every process."""
+    """What all trials of a study share; small enough to be sent to every process.
+
+    Attributes:
+        places: Where this machine has the models that context and trials name; names that are missing are places.
+    """
 
     model: str
     template: str
@@ -46,6 +50,7 @@ class TrialContext:
     openings: tuple[Opening, ...]
     max_new_tokens: int
     threads: int
+    places: Mapping[str, str] = field(default_factory=dict)
     deciding: str = DEFAULT_LIST
     plugins: tuple[str, ...] = ()
 
@@ -74,7 +79,7 @@ class TrialRunner:
         load_plugins(context.plugins)
         torch.set_num_threads(context.threads)
         self.context = context
-        self.lm: LanguageModel = load_language_model(context.model)
+        self.lm: LanguageModel = self._load(context.model)
         self.template: Template = load_template(context.template, self.lm.tokenizer)
         self.layout: Layout = find_layout(self.lm.model)
         self._base = {name: tensor.clone() for name, tensor in self.lm.model.state_dict().items()}
@@ -87,7 +92,7 @@ class TrialRunner:
         lm, layout = self.lm, self.layout
         self.lm.model.load_state_dict(self._base)
         if trial.model:
-            lm = load_language_model(trial.model)
+            lm = self._load(trial.model)
             layout = find_layout(lm.model)
         # The reference is the weights the trial starts from, so it is read before they change. A model that is only
         # measured is held against the study's own.
@@ -121,6 +126,9 @@ class TrialRunner:
             correct = [float(value) for value in right]
         metrics = trial_metrics(scores, correct, log, deciding=self.context.deciding)
         return TrialResult(scores, correct, metrics, time.perf_counter() - started)
+
+    def _load(self, name: str) -> LanguageModel:
+        return load_language_model(self.context.places.get(name, name))
 
     def _train(self, lm: LanguageModel, layout: Layout, trial: Trial) -> TrainingLog:
         pairs = [self._pairs[idx] for idx in trial.idxs]

@@ -1,0 +1,198 @@
+"""Workers on a real Ray cluster on this machine: what each item costs when workers die, and who may come near."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from smidgen.data.prepare import prepare_pairs
+from smidgen.errors import SmidgenError, UsageError
+from smidgen.models.load import load_language_model
+from smidgen.selection.measure import FeatureSource, column_groups
+from smidgen.study.cluster import _environment, _probe
+from smidgen.study.execute import open_executor
+from smidgen.study.scratch import _held
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Doing:
+    """A job that notes every item begun, and ends its process at some of them: once, or always."""
+
+    notes: Path
+    once: tuple[int, ...] = ()
+    always: tuple[int, ...] = ()
+    refused: tuple[int, ...] = ()
+    kind: str = "doing"
+
+    def open(self, node: Any) -> Callable[[int], int]:
+        def do(item: int) -> int:
+            before = (self.notes / str(item)).exists()
+            with (self.notes / str(item)).open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            if item in self.always or (item in self.once and not before):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if item in self.refused:
+                raise UsageError("expected another item")
+            return item * item
+
+        return do
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """A job that wants a file of its machine's, and notes who wrote it."""
+
+    sent: Any
+    notes: Path
+    kind: str = "fetching"
+
+    def open(self, node: Any) -> Callable[[int], str]:
+        def write(path: Path, content: bytes) -> None:
+            path.write_bytes(content)
+            (self.notes / f"written-{os.getpid()}").touch()
+
+        return lambda item: node.once("thing", self.sent, write).read_text()
+
+
+@dataclass(frozen=True)
+class Manned:
+    """A fleet and what it has said."""
+
+    fleet: Any
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def manned() -> Iterator[Manned]:
+    said: list[str] = []
+    with open_executor("ray", address=None, workers=2, threads=1, say=said.append) as placed:
+        from ray import cloudpickle
+
+        # Workers know the package, and not these tests.
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        assert isinstance(placed.elsewhere, partial)
+        yield Manned(placed.elsewhere.args[0], said)
+
+
+@pytest.fixture
+def fleet(manned: Manned) -> Any:
+    manned.said.clear()
+    return manned.fleet
+
+
+def begun(notes: Path) -> Counter[int]:
+    return Counter({int(path.name): len(path.read_text().splitlines()) for path in notes.iterdir()})
+
+
+def test_items_of_killed_workers_are_done_again_once_and_all_others_once(
+    manned: Manned, fleet: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = dict(fleet.results(Doing(tmp_path, once=(1, 4)), range(8)))
+    assert found == {i: i * i for i in range(8)}
+    assert begun(tmp_path) == {i: 2 if i in (1, 4) else 1 for i in range(8)}
+    assert len(manned.said) == 2 and all("another one does it again" in line for line in manned.said)
+    assert capfd.readouterr() == ("", "")  # what Ray has to say of it would stand in the way of --json
+
+
+def test_what_kills_every_worker_ends_and_what_is_finished_is_kept(fleet: Any, tmp_path: Path) -> None:
+    from smidgen.study.fleet import MOST_TRIES
+
+    kept: dict[int, int] = {}
+    with pytest.raises(SmidgenError, match=r"one of 3 tries, but block 1 .* kept\..*run the same command again"):
+        for i, result in fleet.results(Doing(tmp_path, always=(1,)), range(4)):
+            kept[i] = result
+    assert {0, 2, 3} >= kept.keys() >= {0}
+    assert begun(tmp_path)[1] == MOST_TRIES
+
+
+def test_an_error_of_the_work_itself_is_raised_as_it_is(fleet: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^expected another item$"):
+        list(fleet.results(Doing(tmp_path, refused=(0,)), range(2)))
+    assert begun(tmp_path)[0] == 1
+    # What was under way then is not taken for the next job's.
+    assert dict(fleet.results(Doing(tmp_path), range(2))) == {0: 0, 1: 1}
+
+
+def test_a_machine_fetches_what_its_workers_share_once(fleet: Any, tmp_path: Path) -> None:
+    job = Fetching(fleet.put(b"model"), tmp_path)
+    assert dict(fleet.results(job, range(6))) == dict.fromkeys(range(6), "model")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_nothing_listens_on_other_addresses_and_a_wrong_token_is_refused(manned: Manned) -> None:
+    import ray
+
+    own = psutil.Process()
+    listening = [
+        connection.laddr.ip.removeprefix("::ffff:")
+        for process in (own, *own.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 3
+    assert set(listening) <= {"127.0.0.1", "::1"}
+    token = os.environ["RAY_AUTH_TOKEN"]
+    assert len(token) >= 32
+    (session,) = [folder / "session_latest" for folder in _held if folder.name.startswith("ray-")]
+    logs = [path.read_text(errors="replace") for path in session.resolve().rglob("*") if path.is_file()]
+    assert len(logs) > 3
+    assert not any(token in log for log in logs)
+    address = ray.get_runtime_context().gcs_address
+    _probe(address)
+    with _environment({"RAY_AUTH_TOKEN": "w" * 32}), pytest.raises(SmidgenError, match="expected the cluster's token"):
+        _probe(address)
+
+
+def test_blocks_of_features_come_back_in_order_and_equal(
+    fleet: Any, small_study: Callable[[Path], dict[str, Any]], tmp_path: Path
+) -> None:
+    from smidgen.study.execute_ray import ray_features
+
+    arguments = small_study(tmp_path)
+    lm = load_language_model(arguments["model"])
+    prepared = prepare_pairs(arguments["pairs"], tokenizer=lm.tokenizer, max_length=96, max_bad_fraction=1.0)
+    lines = {name: arguments[name].read_text(encoding="utf-8").splitlines() for name in ("harmful", "harmless")}
+    source = FeatureSource(pairs=prepared.pairs, encoded=prepared.encoded, template="plain", **lines)
+    blocks = [slice(start, start + 16) for start in range(0, 64, 16)]
+    groups = {group.name: group for group in column_groups(lm, source, lambda: lm)[0]}
+    for name in ("reference", "aligned", "gradient"):
+        assert groups[name].apart
+        measure = groups[name].prepare({})
+        elsewhere = list(ray_features(fleet, source, lm, lambda: lm, threads=1)(name, blocks))
+        assert len(elsewhere) == len(blocks)
+        for rows, block in zip(blocks, elsewhere, strict=True):
+            assert_same(block, measure(rows))
+
+
+def test_machines_with_other_versions_are_refused(manned: Manned, monkeypatch: pytest.MonkeyPatch) -> None:
+    from smidgen.study import fleet as module
+
+    manned.fleet.close()  # its processors are wanted here
+    versions = module.versions()
+    monkeypatch.setattr(module, "versions", lambda: {**versions, "torch": "1.0"})
+    other = module.Fleet(workers=1, threads=1, say=print)
+    with pytest.raises(SmidgenError, match=r"expected torch 1\.0 on every machine of the cluster, got torch [2-9]"):
+        list(other.results(Doing(Path()), range(1)))
+    other.close()
+    with pytest.raises(UsageError, match=r"expected a machine with 3 processors .* with 2 processors and 0 GPUs"):
+        list(module.Fleet(workers=1, threads=3, say=print).results(Doing(Path()), range(1)))
+
+
+def assert_same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        assert values.dtype == other[name].dtype
+        assert values.tobytes() == other[name].tobytes(), name
