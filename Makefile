@@ -1,10 +1,10 @@
-# make demo: the study on embedded data.   make test: lint, types, tests.   make test-all: slow tests too.
+# make demo: the study on embedded data.   make test: lint, types, tests.   make test-all: slow tests too.   make docs: the site.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-all lint audit bench clean
+.PHONY: demo test test-all lint audit bench docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/smidgen demo
@@ -27,6 +27,9 @@ audit: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	@set -e; for script in benchmarks/vs_trl.py benchmarks/ablation.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m tools.docs
+
 # torch first and alone: with everything else in one go, pip would weigh its many builds against each other.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -41,5 +44,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) build dist site docs/reference .cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -72,6 +72,7 @@ its prompt, and prompts unlike each other. The subset trains for two fifths of t
 loaded.""",
     """from dataclasses import replace
 
+from smidgen.assets import DEMO
 from smidgen.data.prepare import prepare_pairs
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
@@ -151,8 +152,9 @@ refusing what is harmful and little else. On the diagonal the score is 0.""",
 
 from smidgen.report.svg import LIGHT, SERIES
 
-fig, axes = plt.subplots(1, len(pattern_lists), figsize=(9.5, 3.6), sharex=True, sharey=True, layout="constrained")
-for ax, patterns in zip(axes, summaries[next(iter(models))]["lists"], strict=True):
+shape = {"figsize": (9.5, 3.6), "layout": "constrained"}
+fig, axes = plt.subplots(1, len(pattern_lists), squeeze=False, sharex=True, sharey=True, **shape)
+for ax, patterns in zip(axes[0], summaries[next(iter(models))]["lists"], strict=True):
     for (name, summary), role in zip(summaries.items(), SERIES, strict=False):
         x, y = (summary["lists"][patterns][f"{kind}_refusal_rate"] for kind in ("harmless", "harmful"))
         ax.plot([x["low"], x["high"]], [y["mean"]] * 2, color=LIGHT[role], linewidth=1.5)
@@ -161,8 +163,8 @@ for ax, patterns in zip(axes, summaries[next(iter(models))]["lists"], strict=Tru
     ax.plot([0, 1], [0, 1], color=LIGHT["rule"], linewidth=1, zorder=0)
     ax.set(title=f"patterns: {patterns}", xlabel="refused, harmless", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect=1)
     ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("refused, harmful")
-axes[0].legend(frameon=False, loc="lower right")
+axes[0, 0].set_ylabel("refused, harmful")
+axes[0, 0].legend(frameon=False, loc="lower right")
 plt.show()""",
     r"""## Can the patterns be believed?
 

@@ -17,7 +17,7 @@ study = {
     "confirm_harmful": DEMO / "confirm_harmful.txt",
     "confirm_harmless": DEMO / "confirm_harmless.txt",
     **read_settings(DEMO / "settings.yaml"),
-    "first": 1000,  # pairs; half of what there is, and twice as quick
+    "first": 1000,  # pairs, of about twice as many
     "dev_seeds": 1,
     "swap_rounds": 1,
     "refine_trials": 2,
@@ -164,14 +164,17 @@ for n in (20, 100, 200, 400):
 5. **Confirm** the nominated sizes, from the largest down, until one fails.
 
 The cell below does it all. Interrupt it whenever you like: the finished trainings are kept.""",
-    """from pathlib import Path
+    """import textwrap
+from pathlib import Path
 
 from smidgen.report.artefacts import read_run
+from smidgen.runs import read_json
 
 run = Path(out)
-certificate = smidgen.minimize(out=run, **study)
+smidgen.minimize(out=run, **study)
+certificate = read_json(run / "certificate.json")
 done = read_run(run)
-print(certificate["claim"])
+print(textwrap.fill(certificate["claim"], 110))
 print(f"\\n{len(done.trials)} trainings and measurements:")
 for (stage, arm), n in sorted(Counter((t.stage, t.arm) for t in done.trials).items()):
     print(f"  {n:>3} {stage:<8} {arm}")""",
@@ -257,7 +260,7 @@ print(f"\\n{len(tried)} subsets were tried in refining:")
 for (series, size), n in sorted(tried.items()):
     scores = [t.metrics["score"] for t in done.trials if (t.stage, t.series, t.budget) == ("refine", series, size)]
     print(f"  {size:>5} pairs, {series}: score {min(scores):+.3f} to {max(scores):+.3f} on dev, {n} trainings")
-print("\\n" + (certificate.get("minimality") or {}).get("statement", ""))""",
+print("\\n" + textwrap.fill((certificate.get("minimality") or {}).get("statement", ""), 110))""",
     r"""## The certificate
 
 A size **passes** when each of these is shown at one-sided 95 %, by intervals over prompts and seeds together:
@@ -269,7 +272,7 @@ neither empty nor repeat themselves. The **assay** has to pass too: full trainin
 $\delta$, and so must the subset be above it; where the benchmark cannot tell full training from none, nothing is
 claimed. Sizes are tested from the largest down and testing stops at the first failure, so that no level is split
 between them.""",
-    """print(certificate["claim"])
+    """print(textwrap.fill(certificate["claim"], 110))
 print(f"\\nassay: {'passed' if certificate['assay']['passed'] else 'failed'}; delta {certificate['delta']}\\n")
 print(f"{'pairs':>6}{'score less full':>17}{'lower bound':>13}   verdict")
 for step in certificate["steps_tested"]:

@@ -227,7 +227,7 @@ def test_a_wrong_command_says_what_is_wrong_and_touches_nothing(
         (UsageError("no such thing"), 2, "smidgen: no such thing\n"),
         (InvalidData("all rows are bad"), 3, "smidgen: all rows are bad\n"),
         (KeyboardInterrupt(), 130, "smidgen: interrupted; the same command starts again\n"),
-        (OSError(28, "No space left on device", "x.csv"), 1, "smidgen: [Errno 28] No space left on device: 'x.csv'\n"),
+        (OSError(21, "Is a directory", "x.csv"), 1, "smidgen: [Errno 21] Is a directory: 'x.csv'\n"),
     ],
 )
 def test_each_failure_has_its_exit_code_and_no_traceback(

@@ -79,6 +79,7 @@ def judged_elsewhere(paths: tuple[str, ...]) -> float | None:
     return load_judge("louder")([MATCH])[0].outcome
 
 
+@pytest.mark.slow
 def test_another_process_knows_it_too(plugin: Write) -> None:
     load_plugins([plugin()])
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

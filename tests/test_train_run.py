@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from smidgen.cli import main
-from smidgen.cli.app import build_app
 from smidgen.models.load import LanguageModel, save_language_model
-
-PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 
 
 @pytest.fixture
@@ -98,14 +95,3 @@ def test_an_empty_held_out_file_is_invalid_data(arguments: list[str], capsys: py
     Path("heldout.jsonl").write_text("")
     assert main([*arguments, "--heldout", "heldout.jsonl"]) == 3
     assert "heldout.jsonl" in capsys.readouterr().err
-
-
-def test_the_page_on_training_runs() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3
-    exec("".join(blocks), {})
-    flags = {flag for line in re.findall(r"smidgen train.*", page) for flag in re.findall(r"(?<= )--[a-z-]+", line)}
-    known = {name for a in build_app()["train"]["dpo"].assemble_argument_collection() for name in a.names}
-    assert len(flags) > 5
-    assert flags <= known

@@ -3,10 +3,13 @@
 The names below are the stable Python API; each is imported when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+# As in `typing`, which takes its time to import.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from smidgen.api import export, load_pairs, minimize
     from smidgen.data.prepare import Prepared, write_pairs
     from smidgen.errors import InvalidData, SmidgenError, UsageError
@@ -37,6 +40,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)

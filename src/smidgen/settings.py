@@ -208,7 +208,7 @@ def parse_sum(spec: str) -> list[tuple[float, str]]:
     return terms
 
 
-MOST_SETTINGS_BYTES = 1_000_000
+MOST_SETTINGS_BYTES = 200_000
 _MOST_NODES = 100_000
 # Longer, a number in YAML's base 60 takes minutes to read.
 _MOST_NUMBER = 400

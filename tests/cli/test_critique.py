@@ -217,7 +217,7 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(run: Run, tmp_path: Path, task
 
 
 def test_the_task_of_the_page_works(run: Run, tmp_path: Path) -> None:
-    (task,) = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (task,) = re.findall(r"```yaml[^\n]*\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "careful.yaml").write_text(task, encoding="utf-8")
     asked = ("--prompts", "prompts.txt", "--out", "p.jsonl", "--dry-run")
     argv = ("critique", "--task", "careful.yaml", *asked)
@@ -239,8 +239,8 @@ def test_the_task_of_the_page_works(run: Run, tmp_path: Path) -> None:
         (["--out", "."], 2, "ends in .jsonl"),
         (["--prompts", "empty.txt"], 3, "expected at least one prompt"),
         (["--prompts", "nowhere.txt"], 2, "nowhere.txt"),
-        (["--temperature", "-1"], 2, "temperature of 0 or above"),
-        (["--top-p", "0"], 2, "top_p above 0"),
+        (["--temperature", "-1"], 2, "--temperature of at least 0"),
+        (["--top-p", "0"], 2, "--top-p above 0"),
         (["--max-new-tokens", "0"], 2, "--max-new-tokens"),
         ([], 2, "expected --teacher"),
     ],

@@ -146,11 +146,11 @@ def test_rows_of_a_file_need_the_same_columns(run: Run, tmp_path: Path) -> None:
     [
         (("dpo", "--policy", ".2", "--reference", ".2,.4"), "--policy with two numbers"),
         (("dpo", "--policy", ".2,x", "--reference", ".2,.4"), "expected numbers between commas"),
-        (("dpo", *PAIR, "--beta", "0"), "expected beta above 0, got 0"),
+        (("dpo", *PAIR, "--beta", "0"), "expected --beta above 0, got 0"),
         (("dpo", "--policy", ".8,.3", "--reference", ".2,.4"), "together at most 1, got 0.8 and 0.3"),
         (("dpo", *PAIR, "--bta", "1"), "--bta"),
         (("dpo",), "--policy"),
-        (("beta", *PAIR, "--betas", "1,nan"), "expected beta above 0, got nan"),
+        (("beta", *PAIR, "--betas", "1,nan"), "expected --betas above 0, got nan"),
         (("ratings",), "either --group or --file"),
         (("ratings", "--group", "1,2", "--group", "1"), "same two or more answers"),
         (("ratings", "--group", "1,two"), "expected numbers between commas, got '1,two'"),

@@ -160,18 +160,6 @@ def test_the_compatible_score_counts_by_the_courses_own_lists(course: Path, caps
     assert set(found["lists"]) == {"exercise", "common", "broad"}
 
 
-def test_the_recipes_page_gives_commands_that_there_are(given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (RECIPE / "README.md").read_text(encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "course").symlink_to(RECIPE)
-    lines = re.findall(r"^smidgen (.+)$", page, re.MULTILINE)
-    assert len(lines) == 5
-    for line in lines:
-        words = line.split()
-        command = " ".join(words[: 2 if words[0] == "train" else 1])
-        assert given(command, *words[len(command.split()) :])
-
-
 def test_the_recipes_page_imports_what_there_is() -> None:
     page = (RECIPE / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -65,9 +65,9 @@ def test_own_markers_take_the_place_of_the_shipped(folder: Path, tmp_path: Path)
     ("flags", "code", "complaint"),
     [
         (("--general-weight", "0.1"), 2, "expected --general-text"),
-        (("--general-text", "{text}", "--general-weight", "0"), 2, "general_weight above 0"),
+        (("--general-text", "{text}", "--general-weight", "0"), 2, "--general-weight above 0"),
         (("--general-text", "{blank}"), 3, "white space"),
-        (("--mask-share", "1"), 2, "mask_share from 0"),
+        (("--mask-share", "1"), 2, "--mask-share from 0"),
         (("--good-marker", " "), 2, "good marker"),
         (("--good-marker", "A bad answer:"), 2, "to differ"),
         (("--general-text", "missing.txt"), 2, "missing.txt"),

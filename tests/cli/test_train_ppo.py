@@ -78,7 +78,7 @@ def test_prompts_without_room_for_an_answer_are_left_out_and_counted(run: Run) -
         (("--reward", "length:words=0"), 2, "expected words"),
         (("--prompts", "empty.txt"), 3, "at least one prompt"),
         (("--prompts", "nowhere.txt"), 2, "nowhere.txt"),
-        (("--clip", "-1"), 2, "expected clip above 0"),
+        (("--clip", "-1"), 2, "expected --clip above 0"),
         (("--batch-size", "5"), 2, "batch_size of at most rollout_size 4"),
         (("--max-new-tokens", "96"), 2, "below the model's 96 positions"),
         (("--kl", "1"), 2, "--kl"),

@@ -60,7 +60,7 @@ def _pairs() -> Iterator[tuple[str, str, bytes]]:
 
 
 def _tables() -> Iterator[tuple[str, str, bytes]]:
-    for reader in ("pairs_csv", "prompts_csv", "ratings_csv", "verdicts_csv"):
+    for reader in ("pairs_csv", "prompts_csv", "ratings_csv"):
         yield reader, "quote-never-closed", b'prompt,chosen,rejected\n"a,b\n' * 200
         yield reader, "header-of-escapes", b"\x1b[2J,\x1b]0;owned\x07\n1,2\n"
         yield reader, "header-twice", b"prompt,chosen,rejected,prompt\na,b,c,d\n"
@@ -68,7 +68,7 @@ def _tables() -> Iterator[tuple[str, str, bytes]]:
         yield reader, "lone-carriage-returns", b"prompt,chosen,rejected\ra,b\rc,d\r"
     yield "pairs_csv", "list-of-numbers-in-a-cell", b'prompt,chosen,rejected\n"[{}, 1]",a,b\n"[{",c,d\n'
     whole = _parquet(pa.Table.from_pylist([PAIR, OTHER]))
-    for reader in ("pairs_parquet", "completions_parquet"):
+    for reader in ("pairs_parquet", "completions_parquet", "verdicts_parquet"):
         yield reader, "cut", whole[: len(whole) // 2] + whole[-8:]
         yield reader, "no-thrift-where-pages-are", b"PAR1" + b"\xff" * 40 + whole[44:]
         yield reader, "foot-longer-than-the-file", whole[:-8] + b"\xff\xff\xff\x7fPAR1"

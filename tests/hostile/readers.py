@@ -147,10 +147,8 @@ READERS = {
     "completions_parquet": Reader("output.parquet", read_completions, (_parquet(_WRITTEN),)),
     "matches": Reader("matches.jsonl", read_matches, (_lines(_MATCH, _MATCH | {"number": 2}),)),
     "verdicts": Reader("verdicts.jsonl", read_verdicts, (_lines(_VERDICT, _VERDICT | {"number": 2}),)),
-    "verdicts_csv": Reader(
-        "verdicts.csv", read_verdicts, (b"judge,number,letter,model_a,model_b,outcome\nj,1,A,x,y,1\n",)
-    ),
-    "samples_text": Reader("samples.txt", read_samples, (b"PROMPT 1\na\nCHOSEN: b\n## REJECTED ##\nc\n",)),
+    "verdicts_parquet": Reader("verdicts.parquet", read_verdicts, (_parquet(_VERDICT),)),
+    "samples_text": Reader("samples.txt", read_samples, (b"PROMPT 1\na\nCHOSEN: b\n## REJECTED --\nc\n",)),
     "samples_jsonl": Reader("samples.jsonl", read_samples, (_lines(PAIR),)),
     "settings": Reader("settings.yaml", _settings, (b"seed: 1\nrecipe: {steps: 2, lr: 1e-4}\npairs: [a, b]\n",)),
     "task": Reader("task.yaml", load_task, (_TASK,)),

@@ -21,7 +21,7 @@ MORE_BYTES = 2 * 2**30
 
 def main(scratch: Path) -> None:
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MORE_BYTES,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + MORE_BYTES, taken + MORE_BYTES))
     for file in sorted(path for path in CORPUS.rglob("*") if path.is_file()):
         reader = READERS[file.parent.name]
         path = scratch / reader.file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hostile.mutations import contents
 from tests.hostile.readers import READERS, obeys
@@ -22,7 +22,7 @@ def test_good_files_are_taken(name: str, tmp_path: Path) -> None:
 def _fuzz(name: str, folder: Path, examples: int) -> None:
     reader = READERS[name]
 
-    @settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=examples, database=None)
     @given(st.data())
     def law(data: st.DataObject) -> None:
         path = folder / reader.file

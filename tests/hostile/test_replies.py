@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hostile.mutations import contents
 
@@ -72,7 +72,7 @@ _ANSWER = {
 _REFUSAL = {"error": {"message": "m is not there", "code": "x", "type": "y", "param": "max_tokens"}}
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=60, database=None)
 @given(contents((json.dumps(_ANSWER).encode(),)))
 def test_any_body_is_an_answer_or_a_failed_try(body: bytes) -> None:
     try:
@@ -83,7 +83,7 @@ def test_any_body_is_an_answer_or_a_failed_try(body: bytes) -> None:
     answer.model.encode()
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=60, database=None)
 @given(
     st.sampled_from((301, 400, 401, 404, 408, 422, 429, 500, 503, 599)),
     contents((json.dumps(_REFUSAL).encode(),)),

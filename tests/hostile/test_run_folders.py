@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hostile.mutations import HOSTILE_VALUES, contents
 from tests.hostile.readers import obeys
@@ -29,7 +29,7 @@ FILES = (
     *("certificate.json", "run.json", "settings.yaml", "environment.json", "inputs.json"),
     *("features.parquet", "subset.csv", "study.sqlite"),
 )
-fuzzed = settings(max_examples=15, suppress_health_check=list(HealthCheck), database=None)
+fuzzed = settings(max_examples=15, database=None)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import ast
 import asyncio
 import inspect
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,14 +73,3 @@ def test_the_notebooks_of_a_task_run(task: str, tmp_path: Path, monkeypatch: pyt
     rows = [json.loads(line) for line in (tmp_path / f"{task}_scored.jsonl").read_text().splitlines()]
     assert [(row["chosen_score"], row["rejected_score"]) for row in rows] == [(1, 0)] * 6
     assert left["summary"]["order"]["above"]["pairs"] == 6
-
-
-def test_the_pages_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (HERE.parent / "docs" / "synthesis.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with teaching() as teacher:
-        example = example.replace("http://localhost:8000/v1", teacher.url).replace("n=500", "n=3")
-        left = asyncio.run(run_cells([example], "synthesis.md"))
-    assert [row["idx"] for row in left["rows"]] == [0, 1, 2]

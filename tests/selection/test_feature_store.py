@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from smidgen.errors import SmidgenError, UsageError
+from smidgen.runs import CannotWrite
 from smidgen.selection.feature_store import ColumnGroup, FeatureStore, MeasureBlock
 from smidgen.selection.features import Features, read_features, write_features
 
@@ -156,7 +157,7 @@ def test_no_room_for_a_column_is_told_before_its_first_block_is_written(tmp_path
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (VALUES.nbytes, limits[1]))
     try:
-        with pytest.raises(SmidgenError, match=r"expected room for the feature column '_raw'.*Free some disk"):
+        with pytest.raises(CannotWrite, match=r"expected room to write \S+_raw.npy, got: File too large.*Make room"):
             Meter().features(tmp_path).column("size")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -223,14 +222,6 @@ def test_data_with_scores_is_refused_by_the_name_of_its_columns() -> None:
 def test_a_problem_names_its_side() -> None:
     assert problem_of((Score(None, "cut"), Score(None, "no_score"))) == "chosen: cut; rejected: no_score"
     assert problem_of((Score(0.0), Score(0.0))) is None
-
-
-def test_the_examples_of_the_page_run() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(examples) == 2
-    for example in examples:
-        exec(example, {})
 
 
 def test_the_page_explains_every_problem_and_counts_the_injections() -> None:

@@ -31,7 +31,8 @@ from smidgen.training.hindsight import (
     step_of,
     train_hindsight,
 )
-from smidgen.training.loop import Recipe, split_by_tokens
+from smidgen.training.loop import Recipe
+from smidgen.training.parts import split_by_tokens
 
 ONE_EACH = Markers(good=("A helpful answer:",), bad=("An unhelpful answer:",))
 # Of the demo's tokenizer; a bar stands between tokens.

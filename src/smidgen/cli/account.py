@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.errors import UsageError
-from smidgen.runs import file_hash, json_lines, read_json, write_json, write_text
+from smidgen.runs import file_hash, json_lines, read_json, sweep_beside, write_json, write_text
 
 # Which contents of the result are this run's own, by their hash: noted before they are written, so that a run killed
 # between the two still knows its file.
@@ -58,6 +58,7 @@ def write_result(out: Path, account: Path, rows: Iterable[Mapping[str, Any]]) ->
         UsageError: Another file stands there.
     """
     refuse_foreign(out, account)
+    sweep_beside(out)
     text = json_lines(rows)
     hashes = [hashlib.sha256(text.encode()).hexdigest(), *([file_hash(out)] if out.exists() else [])]
     write_json(account / OWN, {"sha256": hashes})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.types import ExistingFile
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from smidgen.cli.compare_plan import plan_of_judging, plan_of_writing
 from smidgen.cli.compare_text import comparison_text
 from smidgen.cli.contenders import (
     FOLDER,
@@ -20,8 +20,6 @@ from smidgen.cli.contenders import (
     contender_of,
     drawn,
     drawn_lines,
-    planned,
-    planned_line,
 )
 from smidgen.cli.flags import FLAT, RARE, DryRun, Out, Seed, TemplateName
 from smidgen.cli.generators import Local, counted, drawing_of
@@ -31,8 +29,6 @@ from smidgen.cli.teacher import (
     STORES,
     TeacherFlags,
     asking_progress,
-    estimate_data,
-    estimate_lines,
     spending_lines,
 )
 from smidgen.data.prompts import load_prompts
@@ -118,11 +114,11 @@ def compare(
         bench = _bench(arguments)
         given = [v for path in verdicts for v in read_verdicts(path)]
         if dry_run and drawing:
-            return _plan_writing(bench, asked, arguments, drawing)
+            return plan_of_writing(bench, asked, arguments, drawing)
         found, drawings = _completions(asked, arguments, drawing)
         matches = matches_of(found) if found else []
         if dry_run:
-            return _plan(bench, matches, given)
+            return plan_of_judging(bench, matches, given)
         return _run(_Work(bench, matches, given, drawings, seed), out)
 
 
@@ -227,35 +223,6 @@ def _completions(
         else:
             found.append(read_completions(one.source, model=one.name or None, prompts=prompts or None))
     return found, drawings
-
-
-def _plan_writing(
-    bench: Mapping[str, Judge], asked: Sequence[Contender], given: Mapping[str, Any], drawing: Drawing
-) -> Outcome:
-    """What a dry run says where models have yet to write what is judged."""
-    prompts = load_prompts(given["prompts"], form=given["prompt_format"]) if given["prompts"] else []
-    written = [planned(one, prompts, drawing, given["out"]) for one in asked if one.is_model]
-    most = len(list(combinations(asked, 2))) * len(prompts) * drawing.n
-    lines = [
-        *map(planned_line, written),
-        f"then at most {most:,} matches to judge by {', '.join(bench) or 'verdicts given'}; what a judge that "
-        "is paid costs depends on what they write",
-        "dry run: nothing written",
-    ]
-    return Outcome({"writes": written, "most_matches": most, "judges": list(bench)}, "\n".join(lines))
-
-
-def _plan(bench: Mapping[str, Judge], matches: Sequence[Match], given: Sequence[Verdict]) -> Outcome:
-    """What a dry run says."""
-    lines = [f"{len(matches)} matches to judge by {', '.join(bench) or 'verdicts given'}; dry run: nothing written"]
-    data: dict[str, Any] = {"matches": len(matches), "verdicts": len(given), "judges": {}}
-    for label, one in bench.items():
-        if isinstance(one, Paid):
-            found = one.plan(matches)
-            data["judges"][label] = estimate_data(found)
-            lines += [f"{label}: {line}" for line in (*estimate_lines(found), *one.notes)]
-            lines.append("replies that are cut are asked for again, on top of that")
-    return Outcome(data, "\n".join(lines))
 
 
 def _run(work: _Work, out: Path) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from smidgen.models.chat.base import Sampling
 from smidgen.models.chat.estimate import estimate, growing
 from smidgen.models.chat.spending import Spending
 from smidgen.models.chat.teacher import LOCAL, open_chat
-from smidgen.runs import json_lines, write_json, write_text
+from smidgen.runs import json_lines, run_async, write_json, write_text
 from smidgen.settings import PositiveShare
 from smidgen.synthesis.critique import Draw, Failed, Revision, draw_prompts, revise_all
 from smidgen.synthesis.critique_rows import pair_row, sort_out, summarise
@@ -84,7 +83,7 @@ def critique(
             return _outcome(before, out, account, ["done before, nothing to do"], [])
         refuse_foreign(out, account)
         start = time.monotonic()
-        results, spending = asyncio.run(_ask(work, teacher, account, seed))
+        results, spending = run_async(_ask(work, teacher, account, seed))
         found = sort_out(results, work.task)
         summary = summarise(results, found, work.task)
         summary["spending"] = {**spending.summary(), "seconds": round(time.monotonic() - start, 3)}

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.shown import shown
 from smidgen.errors import SmidgenError, UsageError
+from smidgen.runs import explained
 from smidgen.settings import out_of_range
 
 HELP_FLAGS = ("--help", "-h", "--help-all")
@@ -92,7 +93,7 @@ def fail(failure: Failure, *, as_json: bool) -> int:
     return failure.exit_code
 
 
-def fail_by_defect(error: Exception, *, as_json: bool) -> None:
+def fail_by_defect(error: BaseException, *, as_json: bool) -> None:
     """Say of an exception that nobody foresaw what a program needs to know; its traceback is for people."""
     if as_json:
         _print_object(Failure("defect", f"{type(error).__name__}: {error}", 1).data)
@@ -111,7 +112,7 @@ def failure_of(error: BaseException, tokens: Sequence[str]) -> Failure | None:
     if isinstance(error, KeyboardInterrupt):
         return Failure("interrupted", f"interrupted; {_AFTER_INTERRUPT[bool(_RESUMED & set(tokens[:1]))]}", 130)
     if isinstance(error, OSError):
-        return Failure(SmidgenError.kind, str(error), SmidgenError.exit_code)
+        return Failure(SmidgenError.kind, explained(error), SmidgenError.exit_code)
     return None
 
 

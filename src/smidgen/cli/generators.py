@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from smidgen.errors import SmidgenError
 from smidgen.evaluation.completions import Completed
 from smidgen.evaluation.drawing import Drawing
 from smidgen.pairs import Scalar
-from smidgen.runs import read_json, write_json
+from smidgen.runs import read_json, run_async, write_json
 
 if TYPE_CHECKING:
     from smidgen.models.load import LanguageModel
@@ -149,7 +148,7 @@ def endpoint_generator(flags: TeacherFlags, prompts: Sequence[str], drawing: Dra
             return rows, spending_lines(spending)
 
     return Generator(
-        run=lambda folder: asyncio.run(ask(folder)),
+        run=lambda folder: run_async(ask(folder)),
         facts={"endpoint": estimate_data(found)},
         # The server's own luck is not ours to seed.
         meta={key: value for key, value in drawing.meta().items() if key not in ("seed", "top_k")},

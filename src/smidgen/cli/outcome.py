@@ -14,7 +14,7 @@ from smidgen.data.links import refuse_links_out
 from smidgen.data.literals import split_reference
 from smidgen.errors import SmidgenError
 from smidgen.plugins import loaded_plugins
-from smidgen.runs import content_hash, file_hash, open_run, write_text
+from smidgen.runs import LOCK, content_hash, file_hash, held, open_run, write_text
 from smidgen.settings import settings_yaml
 
 if TYPE_CHECKING:
@@ -64,9 +64,10 @@ def claimed(
 ) -> Iterator[Path]:
     """Hold the folder `out` for one piece of work: this command, with these arguments, on inputs of this content.
 
-    The same work may take the folder up again; other work there is never touched. Work that is refused before it has
+    The same work may take the folder up again; other work there is never touched, and no other process may be at work
+    there. Work that is refused before it has
     made anything (bad settings, bad data), or was a dry run, gives the folder back for the corrected command; not a
-    folder that was held before, by a process that may still be at work there.
+    folder in which earlier work of the same kind stands.
 
     Args:
         out: The folder, made where it is missing.
@@ -80,10 +81,23 @@ def claimed(
 
     Raises:
         UsageError: The folder holds something else, or a link that leads out of it.
+        SmidgenError: Another process is at work there.
     """
+    refuse_links_out(out, beside=stores)
+    with held(out):
+        yield from _claimed(out, command, arguments, inputs, scratch, stores)
+
+
+def _claimed(
+    out: Path,
+    command: str,
+    arguments: Mapping[str, Any],
+    inputs: Sequence[str | Path],
+    scratch: Collection[str],
+    stores: Collection[str],
+) -> Iterator[Path]:
     if _names(out) - set(stores) <= _COMPLAINTS:
         _remove(out, _COMPLAINTS)
-    refuse_links_out(out, beside=stores)
     settings = flag_settings(arguments)
     free = {*_NOT_IDENTITY, *(name for group in arguments.values() for name in getattr(group, "not_identity", ()))}
     identity = {name: value for name, value in settings.items() if name not in free}
@@ -98,14 +112,11 @@ def claimed(
     except SmidgenError:
         if not was_held:
             _give_back(out, scratch, stores)
-            if not _names(out):
-                out.rmdir()
         raise
     if arguments.get("dry_run"):
         _give_back(out, scratch, stores)
         if _names(out) <= _COMPLAINTS:
             _remove(out, _COMPLAINTS)
-            out.rmdir()
 
 
 def _give_back(out: Path, scratch: Collection[str], stores: Collection[str]) -> None:
@@ -114,7 +125,7 @@ def _give_back(out: Path, scratch: Collection[str], stores: Collection[str]) -> 
 
 
 def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return {path.name for path in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
 
 
 def _remove(folder: Path, names: Collection[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +21,7 @@ from smidgen.models.chat.base import Sampling
 from smidgen.models.chat.estimate import Call, estimate
 from smidgen.models.chat.teacher import open_chat
 from smidgen.models.chat.whole import Asking
+from smidgen.runs import run_async
 from smidgen.settings import parse_spec
 from smidgen.synthesis.injections import CONTROL, INJECTIONS, injected, probe
 from smidgen.synthesis.judge import Asked, conversation, judge_answers
@@ -129,7 +129,7 @@ def judge_scorer(flags: TeacherFlags, task_name: str, rubric_name: str | None, a
     local = [flags.model] if flags.model and Path(flags.model).is_dir() else []
 
     def run(pairs: Sequence[PreferencePair], folder: Path) -> Scored:
-        return asyncio.run(_judge(flags, rubric, _asked(pairs), asking, n_probe, folder))
+        return run_async(_judge(flags, rubric, _asked(pairs), asking, n_probe, folder))
 
     def plan(pairs: Sequence[PreferencePair]) -> tuple[dict[str, Any], list[str]]:
         asked = list(dict.fromkeys(_asked(pairs)))

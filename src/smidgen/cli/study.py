@@ -71,13 +71,13 @@ def minimize(**arguments: Any) -> Outcome:
     inputs = [*arguments["pairs"], *arguments["heldout"], arguments["model"], *filter(None, files)]
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
         certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
-    if arguments["dry_run"]:
-        stored = StudyRecords(out / "study.sqlite").n_trials() if (out / "study.sqlite").exists() else 0
-        kept = f"; {stored:,} trials are done already and are not run again" if stored else ""
-        return Outcome({**certificate, "stored_trials": stored}, f"dry run: no trial was run{kept}")
-    write_report(out)
-    document = write_pdf(out)
-    write_notebook(out)
+        if arguments["dry_run"]:
+            stored = StudyRecords(out / "study.sqlite").n_trials() if (out / "study.sqlite").exists() else 0
+            kept = f"; {stored:,} trials are done already and are not run again" if stored else ""
+            return Outcome({**certificate, "stored_trials": stored}, f"dry run: no trial was run{kept}")
+        write_report(out)
+        document = write_pdf(out)
+        write_notebook(out)
     lines = [
         frontier_text(out),
         "",

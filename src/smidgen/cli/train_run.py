@@ -18,7 +18,7 @@ from smidgen.cli.progress import training_progress
 from smidgen.data.checks import Quarantined
 from smidgen.data.prepare import write_quarantine
 from smidgen.models.load import LanguageModel, save_language_model
-from smidgen.runs import remove_folder, write_text
+from smidgen.runs import remove_folder, room_told, write_text
 from smidgen.settings import settings_yaml
 from smidgen.training.checkpoints import Keep
 from smidgen.training.loop import Around, TrainingLog
@@ -170,14 +170,17 @@ def _placed(job: Job) -> Job:
 def _told(out: Path, arguments: Mapping[str, Any], job: Job, upkeep: Upkeep) -> Iterator[OnLog]:
     """Yield what tells of a row: the metrics file, which a training that goes on fills anew, progress, and trackers."""
     with ExitStack() as stack:
-        metrics = stack.enter_context((out / "metrics.jsonl").open("w", encoding="utf-8"))
+        path = out / "metrics.jsonl"
+        with room_told(path):
+            metrics = stack.enter_context(path.open("w", encoding="utf-8"))
         show = stack.enter_context(training_progress(arguments["recipe"].total_steps(job.n_examples)))
         settings = flag_settings(arguments)
         trackers = [stack.enter_context(tracker.get(name)(out, settings)) for name in upkeep.track]
 
         def on_log(row: Row) -> None:
-            metrics.write(json.dumps(row) + "\n")
-            metrics.flush()
+            with room_told(path):
+                metrics.write(json.dumps(row) + "\n")
+                metrics.flush()
             for tell in (show, *trackers):
                 tell(row)
 

@@ -328,10 +328,11 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Record]:
             _require_columns(path, file.schema_arrow.names, columns)
             row, left = 0, most_unpacked(path)
             for batch in file.iter_batches(_BATCH_ROWS):
-                left -= batch.nbytes + _ROW_BYTES * len(batch)
-                if left < 0:
-                    raise bomb(path)
                 for record in _batch_rows(batch):
+                    # Counted as it is used: in the file, and in Arrow's memory, equal texts may stand there once.
+                    left -= _weight(record)
+                    if left < 0:
+                        raise bomb(path)
                     row += 1
                     yield row, record
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -348,6 +349,15 @@ def _batch_rows(batch: Any) -> Iterator[Any]:
         rows = [_record_or_problem(lambda i=i: batch.slice(i, 1).to_pylist()[0]) for i in range(len(batch))]
     for row in rows:
         yield row if isinstance(row, BadRow) else {name: as_json(value) for name, value in row.items()}
+
+
+def _weight(value: Any) -> int:
+    """About how many bytes of text a value holds, and what it costs to hold anything at all."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return _ROW_BYTES + sum(map(_weight, value.values()))
+    return _ROW_BYTES + sum(map(_weight, value)) if isinstance(value, list) else 1
 
 
 def as_json(value: Any) -> Any:

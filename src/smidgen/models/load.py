@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +19,11 @@ from transformers.activations import NewGELUActivation
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.models.allocator import keep_freed_memory
 from smidgen.models.attention import BESIDE
+from smidgen.models.memory import refuse_beyond
 from smidgen.runs import atomic_folder, write_text
 
+# Of what safetensors takes.
+_LONGEST_HEADER_BYTES = 100_000_000
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -82,13 +88,15 @@ def load_language_model(
 
     Raises:
         UsageError: Unknown dtype, or a device that is not there.
-        SmidgenError: No model there, weights that are not safetensors, or a tokenizer without end of text.
+        SmidgenError: No model there, weights that are not safetensors, a tokenizer without end of text, or no memory
+            for so many weights.
     """
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype {dtype!r}; expected one of: {', '.join(DTYPES)}")
     place = _device(device or wanted_device())
     name = str(name_or_path)
     tokenizer = load_tokenizer(name)
+    _refuse_too_large(name, dtype, place)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             name, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False
@@ -100,6 +108,34 @@ def load_language_model(
         ) from error
     model.to(place)  # pyright: ignore[reportArgumentType]
     return language_model(model, tokenizer)
+
+
+def _refuse_too_large(name: str, dtype: str, device: torch.device) -> None:
+    """SmidgenError where the weights of a folder have no room; those of a hub are known once they are here."""
+    try:
+        n = sum(map(_n_weights, Path(name).expanduser().glob("*.safetensors")))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, struct.error):
+        # Whoever reads them says what is wrong with the files.
+        return
+    size = DTYPES[dtype].itemsize
+    smaller = "--dtype bfloat16 where there is one, " if dtype == "float32" else ""
+    refuse_beyond(
+        n * size,
+        device,
+        what=f"the {n:,} weights of {name} in {dtype}",
+        do=f"Give {smaller}a smaller model, or a machine with more.",
+    )
+
+
+def _n_weights(file: Path) -> int:
+    """Numbers in a file, from its header alone: opening it maps the whole, which is refused where it is too large.
+
+    Source: the description of the format that safetensors comes with.
+    """
+    with file.open("rb") as stream:
+        (size,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(min(size, _LONGEST_HEADER_BYTES)))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
 def model_name(name_or_path: str | Path) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel, computing_dtype
 from smidgen.models.logprobs import score_answers
 from smidgen.models.rows import Layout, Tokens
+from smidgen.runs import room_told, uninterrupted
 
 _SEAL_BYTES = 4
 
@@ -27,14 +28,16 @@ class ReferenceStore:
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(self._connect()) as connection, connection:
+        with room_told(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._opened() as connection, connection:
             connection.execute("CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=60)
-        connection.execute("PRAGMA journal_mode=WAL")
-        return connection
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with room_told(self._path), closing(sqlite3.connect(self._path, timeout=60)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            yield connection
 
     def logps(
         self,
@@ -55,7 +58,7 @@ class ReferenceStore:
             [_key(lm.fingerprint, f"{lm.model.dtype} {dtype}", prompt, answer) for answer in group]
             for prompt, group in zip(prompts, answers, strict=True)
         ]
-        with closing(self._connect()) as connection:
+        with self._opened() as connection:
             known = self._read(connection, [key for group in keys for key in group])
             missing = [i for i, group in enumerate(keys) if any(key not in known for key in group)]
             if missing:
@@ -64,7 +67,7 @@ class ReferenceStore:
                 found = {
                     k: v for i, group in zip(missing, fresh, strict=True) for k, v in zip(keys[i], group, strict=True)
                 }
-                with connection:
+                with uninterrupted(), connection:
                     connection.executemany(
                         "INSERT OR IGNORE INTO logps VALUES (?, ?)",
                         [(k, _sealed(k, v.tobytes())) for k, v in found.items()],

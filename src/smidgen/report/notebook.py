@@ -79,8 +79,10 @@ for name, scored in found.items():
 
 LIMITS = (
     """## Limits""",
-    """for limit in certificate["limits"]:
-    print(f"- {limit}")""",
+    """import textwrap
+
+for limit in certificate["limits"]:
+    print(textwrap.fill(f"- {limit}", 110, subsequent_indent="  "))""",
 )
 
 CELLS = (

@@ -24,7 +24,7 @@ from smidgen import __version__
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import SmidgenError
 from smidgen.pairs import PairTable
-from smidgen.runs import content_hash, read_json, write_json
+from smidgen.runs import content_hash, read_json, room_told, write_json
 from smidgen.selection.features import LazyColumns
 
 BLOCK = 1024  # pairs measured between two markers
@@ -175,17 +175,12 @@ def _fill(
 
 def _allocate(path: Path, shape: Sequence[Any]) -> None:
     """A column's file in its final size, so that a full disk is told here and not by a signal later."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with room_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         np.lib.format.open_memmap(path, mode="w+", dtype=shape[0], shape=tuple(shape[1:])).flush()
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        raise SmidgenError(
-            f"expected room for the feature column {path.stem!r} at {path.parent}, type and shape {shape}: {error}. "
-            "Free some disk, or give an --out elsewhere; what is measured already is kept."
-        ) from error
 
 
 def _mapped(path: Path, mode: Literal["r", "r+"], shape: Sequence[Any]) -> np.memmap:

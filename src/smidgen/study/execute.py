@@ -18,9 +18,11 @@ from functools import partial
 from typing import Literal
 
 import torch
+from tqdm import tqdm
 
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.models.load import LanguageModel
+from smidgen.runs import deaf_children
 from smidgen.selection.measure import Elsewhere
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
@@ -112,6 +114,8 @@ def on_threads(n: int) -> Iterator[None]:
 
 def _start_worker(context: TrialContext, parent: int) -> None:
     global _runner
+    # Its own lock is for several processes, and leaks where one of them is ended: the bars of a worker are its own.
+    tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _runner = TrialRunner(context)
 
@@ -153,9 +157,10 @@ def local_executor(context: TrialContext, *, workers: int) -> Iterator[RunTrials
 
     def run_there(trials: Sequence[Trial], on_result: Callable[[Trial, TrialResult], None]) -> None:
         # The longest first, so that no worker is left with a long one at the end.
-        running: dict[Future[TrialResult], Trial] = {
-            pool.submit(_run_in_worker, trial): trial for trial in sorted(trials, key=lambda t: -t.steps)
-        }
+        with deaf_children():
+            running: dict[Future[TrialResult], Trial] = {
+                pool.submit(_run_in_worker, trial): trial for trial in sorted(trials, key=lambda t: -t.steps)
+            }
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)

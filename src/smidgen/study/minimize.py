@@ -10,7 +10,7 @@ from typing import Any
 from smidgen.data.templates import load_template
 from smidgen.errors import UsageError
 from smidgen.models.load import LanguageModel, load_language_model
-from smidgen.runs import content_hash, read_json, write_json
+from smidgen.runs import content_hash, read_json, write_json, write_text
 from smidgen.selection.features import Features, write_features
 from smidgen.selection.gradient_groups import GradientSettings
 from smidgen.selection.measure import WORK, measure_features
@@ -171,7 +171,7 @@ def minimize(
                 pattern_lists=settings.pattern_lists,
                 max_new_tokens=settings.max_new_tokens,
             )
-    (out / "DONE").touch()
+    write_text(out / "DONE", "")
     drop_work(out)
     return certificate
 

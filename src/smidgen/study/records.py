@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from smidgen.errors import SmidgenError
 from smidgen.evaluation.endpoints import degenerate
+from smidgen.runs import room_told, uninterrupted
 from smidgen.study.decide import ArmScores
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialResult
@@ -55,11 +56,13 @@ class StudyRecords:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        with closing(self._connect()) as connection, connection:
+        with self._opened() as connection, connection:
             connection.executescript(_SCHEMA)
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=60)
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with room_told(self.path), closing(sqlite3.connect(self.path, timeout=60)) as connection:
+            yield connection
 
     def add(self, trial: Trial, result: TrialResult) -> None:
         """Write a finished trial with all its scores in one transaction."""
@@ -92,19 +95,19 @@ class StudyRecords:
             json.dumps(trial.idxs),
             None if result.correct is None else json.dumps(result.correct),
         )
-        with closing(self._connect()) as connection, connection:
+        with uninterrupted(), self._opened() as connection, connection:
             connection.execute("DELETE FROM scores WHERE trial_id = ?", (trial.trial_id,))
             connection.execute(f"INSERT OR REPLACE INTO trials VALUES ({','.join('?' * len(head))})", head)
             connection.executemany("INSERT INTO scores VALUES (?,?,?,?,?,?,?,?,?)", rows)
 
     def n_trials(self) -> int:
         """How many trials are done."""
-        with closing(self._connect()) as connection:
+        with self._opened() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0])
 
     def find(self, trials: Sequence[Trial]) -> dict[str, TrialRecord]:
         """Those of `trials` that are finished, by trial_id."""
-        with closing(self._connect()) as connection:
+        with self._opened() as connection:
             rows = connection.execute(
                 "SELECT trial_id, arm, selector, budget, seed, metrics, wall_seconds FROM trials"
             ).fetchall()
@@ -113,7 +116,7 @@ class StudyRecords:
 
     def confirmed(self, arm: str, budget: int) -> list[TrialRecord]:
         """Finished confirm trials of one arm at one size, by seed."""
-        with closing(self._connect()) as connection:
+        with self._opened() as connection:
             rows = connection.execute(
                 "SELECT trial_id, arm, selector, budget, seed, metrics, wall_seconds FROM trials "
                 "WHERE stage = 'confirm' AND arm = ? AND budget = ? ORDER BY seed",
@@ -123,7 +126,7 @@ class StudyRecords:
 
     def surrogate_and_score(self) -> tuple[list[float], list[float]]:
         """Surrogate and generated score of every dev trial that measured both."""
-        with closing(self._connect()) as connection:
+        with self._opened() as connection:
             rows = connection.execute(
                 "SELECT metrics FROM trials WHERE prompt_set = 'dev' ORDER BY trial_id"
             ).fetchall()
@@ -134,7 +137,7 @@ class StudyRecords:
     def arm(self, trials: Sequence[Trial | TrialRecord], patterns: str) -> ArmScores:
         """Per-prompt results of finished trials, one a seed, by the refusal list `patterns`."""
         harmful, harmless, correct, bad = [], [], [], []
-        with closing(self._connect()) as connection:
+        with self._opened() as connection:
             for trial in trials:
                 rows = connection.execute(
                     "SELECT harmful, refused, completion FROM scores WHERE trial_id = ? "

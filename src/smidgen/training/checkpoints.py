@@ -63,13 +63,19 @@ class Keep:
 
 @dataclass(slots=True)
 class Moving:
-    """All that a training changes from step to step; `step` is how many were made."""
+    """All that a training changes from step to step.
+
+    Attributes:
+        step: How many were made.
+        most_tokens: Of a part of a step, where memory did not suffice for more; None where it always has.
+    """
 
     parameters: Mapping[str, Tensor]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     record: Record
     step: int = 0
+    most_tokens: int | None = None
 
 
 class Keeper:
@@ -109,6 +115,8 @@ class Keeper:
         moving.scaler.load_state_dict(state["scaler"])
         moving.record.restore(state["record"])
         moving.step = self._saved_at = state["step"]
+        # Checkpoints of an earlier version have none.
+        moving.most_tokens = state.get("most_tokens")
 
     def due(self) -> bool:
         """Whether to save after the step that was just made; the same in every process."""
@@ -138,6 +146,7 @@ class Keeper:
         state = {
             "identity": self._identity,
             "step": moving.step,
+            "most_tokens": moving.most_tokens,
             "scaler": moving.scaler.state_dict(),
             "record": moving.record.state(),
         }

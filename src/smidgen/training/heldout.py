@@ -12,9 +12,10 @@ from smidgen.errors import InvalidData
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import PairLogps, computing_in, find_layout
 from smidgen.models.rows import Layout
-from smidgen.training.loop import Batch, Objective, Recipe, split_by_tokens
+from smidgen.training.loop import Objective, Recipe
 from smidgen.training.losses import Loss, loss
 from smidgen.training.losses.base import log_ratio_difference
+from smidgen.training.parts import Batch, split_by_tokens
 from smidgen.training.preference import ReferenceLogps, check_objective, collate_pairs, pair_logps
 
 # Two passes of one model over one pair differ by about this much in float32, summed nats, by how they were batched.

@@ -25,7 +25,8 @@ from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.models.rows import Layout, RowBatch, collate_rows, hide_tokens
 from smidgen.pairs import random_key
-from smidgen.training.loop import Around, LossTerms, Recipe, TrainingLog, draw_batches, step_parts, train, trainable
+from smidgen.training.loop import Around, LossTerms, Recipe, TrainingLog, draw_batches, train, trainable
+from smidgen.training.parts import Parts, step_parts
 from smidgen.training.sft import text_blocks
 
 ROW_KINDS: dict[str, tuple[Side, ...]] = {
@@ -233,7 +234,7 @@ def train_hindsight(
     drawn = draw([row.idx for row in rows], lengths[: len(rows)])
     beside = draw([row.idx for row in text], lengths[len(rows) :]) if text else [[]] * steps
 
-    def batches(first: int) -> Iterator[list[HindsightBatch]]:
+    def batches(first: int) -> Iterator[Parts[HindsightBatch]]:
         for number, (own, others) in enumerate(zip(drawn[first:], beside[first:], strict=True), start=first):
             members = own + [len(rows) + i for i in others]
             step = step_of(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, Protocol, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, Unpack
 
 import torch
 import torch.distributed as dist
@@ -19,32 +19,14 @@ from smidgen.models.logprobs import computing_in
 from smidgen.pairs import random_key
 from smidgen.runs import content_hash
 from smidgen.training.checkpoints import Keep, Keeper, Moving
+from smidgen.training.demand import refuse_too_large_a_model, refuse_too_large_a_part
+from smidgen.training.parts import Batch, in_memory, silent
 from smidgen.training.processes import last_part, more_passes, own_parameters, spread, whole
 from smidgen.training.recipe import Recipe, learning_rate_scale
 from smidgen.training.record import NotFinite, OnLog, Record, Row, TrainingLog
 
 # Batches are cut from windows of this many, sorted by length inside: little padding, order still random.
 _WINDOW_BATCHES = 8
-
-
-class Batch(Protocol):
-    """What an objective takes at once, a dataclass: a step's examples, or a part of them.
-
-    A tensor `idx` beside, one number an example, makes messages name the examples.
-
-    Attributes:
-        weight: How many units the objective's mean is over: pairs, or tokens.
-    """
-
-    @property
-    def weight(self) -> float: ...
-
-    def __len__(self) -> int:
-        """How many examples."""
-        ...
-
-
-Part = TypeVar("Part", bound=Batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +42,7 @@ Objective = Callable[[nn.Module, Any], LossTerms]
 OnStep = Callable[[torch.optim.Optimizer, int], None]
 
 
-Batches = Iterable[Sequence[Batch]]
+Batches = Iterable[Iterable[Batch]]
 
 ADAM_EPSILON = 1e-8  # PyTorch's
 
@@ -129,19 +111,6 @@ def draw_batches(
     return batches[:steps]
 
 
-def split_by_tokens(examples: Sequence[int], lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
-    """A step's examples in parts of at most `most_tokens` tokens, in order; a longer example is a part alone."""
-    parts: list[list[int]] = []
-    size = 0
-    for i in examples:
-        if not parts or size + lengths[i] > most_tokens:
-            parts.append([])
-            size = 0
-        parts[-1].append(i)
-        size += lengths[i]
-    return parts
-
-
 @contextmanager
 def trainable(lm: LanguageModel, recipe: Recipe, seed: int) -> Iterator[None]:
     """Inside, `lm` is as the recipe trains it: layers checkpointed, an adapter in it that is folded in at the end."""
@@ -151,23 +120,6 @@ def trainable(lm: LanguageModel, recipe: Recipe, seed: int) -> Iterator[None]:
         if recipe.gradient_checkpointing:
             stack.enter_context(checkpointed(lm.model))
         yield
-
-
-def step_parts(
-    examples: list[int], lengths: Sequence[int], recipe: Recipe, collate: Callable[[list[int]], Part]
-) -> list[Part]:
-    """What this process computes of a step, in parts: all of it, or every so many'th example where several train."""
-    world = dist.get_world_size() if dist.is_initialized() else 1
-    mine = examples[dist.get_rank() :: world] if world > 1 else examples
-    if not mine:
-        # A process without examples still takes part in the exchange of gradients.
-        return [_silent(collate(examples[:1]))]
-    return [collate(part) for part in split_by_tokens(mine, lengths, recipe.micro_batch_tokens)]
-
-
-def _silent(part: Part) -> Part:
-    """The same with nothing to say: it counts nothing in the mean."""
-    return replace(part, weight=0.0)  # pyright: ignore[reportArgumentType]
 
 
 def train(
@@ -194,6 +146,7 @@ def train(
 
     Raises:
         NotFinite: A loss or gradient is not finite. The message names its batch, and the last checkpoint, which stays.
+        SmidgenError: There is not the memory for it; said before it is taken, where that can be known.
         UsageError: The checkpoints are of another training.
     """
     with spread(model, shard=around.get("shard", False)) as runner:
@@ -223,6 +176,7 @@ def train(
 
 def _start(runner: nn.Module, recipe: Recipe, adam_epsilon: float) -> Moving:
     parameters = own_parameters(runner)
+    refuse_too_large_a_model(parameters.values())
     device = next(iter(parameters.values())).device
     optimizer = torch.optim.AdamW(
         parameters.values(),
@@ -246,27 +200,26 @@ def _identity(moving: Moving, recipe: Recipe, steps: int, adam_epsilon: float) -
 def _step(
     runner: nn.Module,
     objective: Objective,
-    parts: Sequence[Batch],
+    parts: Iterable[Batch],
     moving: Moving,
     recipe: Recipe,
     steps: int,
     on_step: OnStep | None,
 ) -> None:
-    optimizer, scaler, device = moving.optimizer, moving.scaler, moving.record.device
+    optimizer, scaler = moving.optimizer, moving.scaler
+    refuse_too_large_a_part(runner, parts, recipe, moving.record.device)
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate * learning_rate_scale(moving.step, steps, recipe)
-    parts = [*parts, *(_silent(parts[-1]) for _ in range(more_passes(runner, len(parts), device)))]
-    losses, examples, tokens = [], 0, 0
-    for number, (part, share) in enumerate(
-        zip(parts, _shares([p.weight for p in parts], device), strict=True), start=1
-    ):
-        with last_part(runner, number == len(parts)):
-            with computing_in(recipe.dtype, device):
-                terms = objective(runner, part)
-            scaler.scale(terms.loss * share).backward()
-        losses.append(terms.loss.detach() * share)
-        if part.weight:
-            examples, tokens = examples + len(part), tokens + terms.tokens
+
+    def compute(parts: Iterable[Batch]) -> _Computed:
+        return _gradients(runner, objective, parts, moving, recipe)
+
+    def start_anew() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        if moving.record.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    found, moving.most_tokens = in_memory(compute, parts, moving.most_tokens, start_anew=start_anew)
     scaler.unscale_(optimizer)
     norm = whole(torch.nn.utils.clip_grad_norm_(moving.parameters.values(), recipe.max_grad_norm))
     scaler.step(optimizer)
@@ -275,12 +228,38 @@ def _step(
     if on_step:
         on_step(optimizer, moving.step)
     optimizer.zero_grad(set_to_none=True)
-    known = [getattr(part, "idx", None) for part in parts if part.weight]
     # Scaled losses find their scale by gradients that overflow; such steps are left out, not failed.
     checked = None if scaler.is_enabled() else norm
-    moving.record.add(
-        moving.step, torch.stack(losses).sum(), checked, [i for i in known if i is not None], examples, tokens
-    )
+    moving.record.add(moving.step, found.loss, checked, found.idx, found.examples, found.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What the parts of a step come to; their gradients are in the weights."""
+
+    loss: Tensor
+    idx: list[Tensor]
+    examples: int
+    tokens: int
+
+
+def _gradients(
+    runner: nn.Module, objective: Objective, parts: Iterable[Batch], moving: Moving, recipe: Recipe
+) -> _Computed:
+    device, batches = moving.record.device, [*parts]
+    batches += [silent(batches[-1]) for _ in range(more_passes(runner, len(batches), device))]
+    losses, examples, tokens = [], 0, 0
+    shares = _shares([part.weight for part in batches], device)
+    for number, (part, share) in enumerate(zip(batches, shares, strict=True), start=1):
+        with last_part(runner, number == len(batches)):
+            with computing_in(recipe.dtype, device):
+                terms = objective(runner, part)
+            moving.scaler.scale(terms.loss * share).backward()
+        losses.append(terms.loss.detach() * share)
+        if part.weight:
+            examples, tokens = examples + len(part), tokens + terms.tokens
+    known = [getattr(part, "idx", None) for part in batches if part.weight]
+    return _Computed(torch.stack(losses).sum(), [i for i in known if i is not None], examples, tokens)
 
 
 def _row(runner: nn.Module, moving: Moving, steps: int, log_every: int, evaluation: Evaluation | None) -> Row | None:

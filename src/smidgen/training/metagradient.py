@@ -23,8 +23,9 @@ from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import find_layout, functional_logps
 from smidgen.models.rows import Layout
 from smidgen.models.weight_space import at_weights, by_name
-from smidgen.training.loop import Recipe, draw_batches, learning_rate_scale, split_by_tokens
+from smidgen.training.loop import Recipe, draw_batches, learning_rate_scale
 from smidgen.training.losses import Loss, loss
+from smidgen.training.parts import split_by_tokens
 from smidgen.training.preference import PairBatch, ReferenceLogps, collate_pairs, pair_logps, weighted_losses
 
 _BETAS = (0.9, 0.999)

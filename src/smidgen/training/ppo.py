@@ -36,17 +36,8 @@ from smidgen.training.advantages import (
     token_rewards,
     whiten,
 )
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Objective,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
+from smidgen.training.parts import Parts, step_parts
 from smidgen.training.ppo_settings import PPOSettings
 from smidgen.training.rollouts import Prompt, Reference, Rollout, roll_out
 
@@ -219,7 +210,7 @@ def train_ppo(
                 on_rollout(number, rollout)
             return rollout
 
-        def batches(start: int) -> Iterator[list[PPOBatch]]:
+        def batches(start: int) -> Iterator[Parts[PPOBatch]]:
             """Every step's batch; a rollout is made when the steps on the one before it are done."""
             size = settings.rollout_size
             for step in range(start, steps, per_rollout):
@@ -264,7 +255,7 @@ def _reference(lm: LanguageModel, layout: Layout, recipe: Recipe) -> Iterator[Re
 
 def _minibatches(
     rollout: Rollout, advantages: Tensor, returns: Tensor, layout: Layout, recipe: Recipe, steps: int, seed: int
-) -> Iterator[list[PPOBatch]]:
+) -> Iterator[Parts[PPOBatch]]:
     """So many steps on a rollout, pass after pass over its answers, each pass in an order of its own."""
     tokens, groups = [p.tokens for p in rollout.prompts], [(answer,) for answer in rollout.answers]
     lengths = row_lengths(tokens, groups)

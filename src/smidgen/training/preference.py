@@ -17,19 +17,10 @@ from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import AnswerLogps, PairLogps, TokenLogps, find_layout
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import Layout, RowBatch, collate_rows
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Objective,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
 from smidgen.training.losses import Loss, MissingReference, MissingScores, loss
 from smidgen.training.losses.base import named
+from smidgen.training.parts import Parts, step_parts
 
 # Chosen and rejected per-token log-probabilities of one pair under the reference.
 ReferenceLogps = tuple[np.ndarray, np.ndarray]
@@ -242,7 +233,7 @@ def train_preference(
     lengths = [len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs]
     drawn = draw_batches([p.idx for p in pairs], lengths, batch_size=recipe.batch_size, steps=steps, seed=seed)
 
-    def batches(start: int) -> Iterator[list[PairBatch]]:
+    def batches(start: int) -> Iterator[Parts[PairBatch]]:
         for examples in drawn[start:]:
             yield step_parts(examples, lengths, recipe, one_batch)
 

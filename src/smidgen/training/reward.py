@@ -20,18 +20,8 @@ from smidgen.models.logprobs import computing_in
 from smidgen.models.reward_model import PaddedRows, RewardModel, RowRewards
 from smidgen.models.rows import Tokens
 from smidgen.pairs import PreferencePair
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Objective,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    split_by_tokens,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
+from smidgen.training.parts import Parts, split_by_tokens, step_parts
 
 _NAMED_PAIRS = 5
 
@@ -228,7 +218,7 @@ def train_reward(
     def one_batch(part: list[int]) -> RewardBatch:
         return collate_reward_pairs(rm, [pairs[i] for i in part]).to(rm.lm.device)
 
-    def batches(first: int) -> Iterator[list[RewardBatch]]:
+    def batches(first: int) -> Iterator[Parts[RewardBatch]]:
         for examples in drawn[first:]:
             yield step_parts(examples, lengths, recipe, one_batch)
 

@@ -18,16 +18,8 @@ from smidgen.models.load import LanguageModel, language_model
 from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.models.rows import Layout, RowBatch, Tokens, collate_rows
 from smidgen.training.heldout import heldout_loss
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Recipe, TrainingLog, draw_batches, train, trainable
+from smidgen.training.parts import Parts, step_parts
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -90,7 +82,7 @@ def train_on_answers(
     idxs = range(len(lengths)) if idxs is None else idxs
     drawn = draw_batches(idxs, lengths, batch_size=recipe.batch_size, steps=steps, seed=seed)
 
-    def batches(start: int) -> Iterator[list[AnswerBatch]]:
+    def batches(start: int) -> Iterator[Parts[AnswerBatch]]:
         for examples in drawn[start:]:
             yield step_parts(examples, lengths, recipe, one_batch)
 

@@ -25,19 +25,9 @@ from smidgen.models.logprobs import AnswerLogps, MarkedLogps, TokenLogps, comput
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.models.rows import Layout, RowBatch, Tokens, collate_rows
 from smidgen.training.heldout import heldout_loss
-from smidgen.training.loop import (
-    Around,
-    LossTerms,
-    Objective,
-    Recipe,
-    TrainingLog,
-    draw_batches,
-    split_by_tokens,
-    step_parts,
-    train,
-    trainable,
-)
+from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
 from smidgen.training.losses.marked import MissingMismatched, UnpairedLoss, kto_unpaired
+from smidgen.training.parts import Parts, split_by_tokens, step_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +188,7 @@ def train_unpaired(
     others = [[next(scored) for _ in step] for step in others]
     scorer = AnswerLogps(lm.model, layout)
 
-    def batches(first: int) -> Iterator[list[MarkedBatch]]:
+    def batches(first: int) -> Iterator[Parts[MarkedBatch]]:
         for examples, rows in zip(drawn[first:], others[first:], strict=True):
             # Asked for only when the step before has moved the weights.
             shared = mean_log_ratio(scorer, rows, recipe=recipe, device=lm.device) if compares else None

@@ -44,7 +44,6 @@ def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[s
         port = listener.getsockname()[1]
         token = new_token()
         address = f"http://{LOOPBACK}:{port}/"
-        say(f"{address}?token={token}")
         config = uvicorn.Config(
             Door(app, port=port, token=token),
             ws="none",
@@ -59,6 +58,8 @@ def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[s
         # requests by then.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as until_the_end:
+            # Whoever has read the address may interrupt at once.
+            say(f"{address}?token={token}")
             # The socket listens already: a browser that is quicker than the server waits.
             if browser:
                 webbrowser.open(until_the_end.enter_context(_leading_to(f"{address}?token={token}")).as_uri())

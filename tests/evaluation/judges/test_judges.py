@@ -52,7 +52,7 @@ def test_an_unknown_judge_or_setting_is_refused() -> None:
         ("keywords:words=a,tie_within=x", "as a number"),
         ("matches:pattern=(", "regular expression"),
         ("matches", "needed"),
-        ("less_repetitive:words=0", "at least 1"),
+        ("less_repetitive:words=0", "words above 0"),
         ("reward:model=nowhere", "nowhere"),
     ):
         with pytest.raises(Exception, match=said) as found:

@@ -26,7 +26,7 @@ from smidgen.evaluation.statistics import mean_difference, wilson
 from smidgen.models.group_rewards import save_group_models
 from smidgen.models.reward_model import RewardModel, new_reward_model, save_reward_model
 from smidgen.models.rewards import fit_scale
-from smidgen.runs import atomic_write, read_json, write_json, write_text
+from smidgen.runs import atomic_write, read_json, room_told, write_json, write_text
 from smidgen.settings import settings_yaml
 from smidgen.training.group_models import column_of, fitting
 from smidgen.training.loop import Recipe, TrainingLog
@@ -79,7 +79,8 @@ def maxmin(
     with claimed(out, "train maxmin", arguments, [*data.pairs, *heldout, model], scratch=("metrics.jsonl",)):
         if not (out / "DONE").exists():
             work = _Work(start, read_reward_task(start(), data, heldout, heldout_share), user, group, recipe)
-            with (out / "metrics.jsonl").open("w", encoding="utf-8", buffering=1) as metrics:
+            path = out / "metrics.jsonl"
+            with room_told(path), path.open("w", encoding="utf-8", buffering=1) as metrics:
                 single, parting = work.run(
                     n_groups=n_models, rounds=rounds, starts=starts, seed=seed, centring=centring, metrics=metrics.write
                 )

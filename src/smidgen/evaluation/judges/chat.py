@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import PositiveInt
 
 from smidgen.errors import UsageError
 from smidgen.evaluation.judges.base import Desk, Judge, judge, no_verdict
@@ -21,6 +22,7 @@ from smidgen.models.chat.spending import Spending
 from smidgen.models.chat.teacher import Teacher, open_chat
 from smidgen.models.chat.whole import Asking, whole_reply
 from smidgen.pairs import Messages
+from smidgen.runs import run_async
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,9 @@ def chat(
     *,
     rubric: str = "",
     samples: str = "",
-    most_samples: int = 20,
-    max_new_tokens: int = 512,
-    most_new_tokens: int = 4096,
+    most_samples: PositiveInt = 20,
+    max_new_tokens: PositiveInt = 512,
+    most_new_tokens: PositiveInt = 4096,
     one_turn: bool = False,
 ) -> Judge:
     """A chat model prefers one of two answers by a rubric, asked once with each of them first.
@@ -96,7 +98,7 @@ class ChatJudge:
     def __call__(self, matches: Sequence[Match]) -> list[Verdict]:
         asked = [(m, *self._orders(m)) for m in matches]
         distinct = list(dict.fromkeys(turns for _, *orders in asked for turns in orders))
-        said = asyncio.run(self._ask(distinct))
+        said = run_async(self._ask(distinct))
         return [
             _verdict(m, *(said[turns] for turns in orders)) if orders else no_verdict(m, "chat", outcome=TIE)
             for m, *orders in asked

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat, PositiveInt
+
 from smidgen.errors import UsageError
 from smidgen.evaluation.judges.base import Judge, judge
 from smidgen.evaluation.judges.rules import text_judge
 
 
 @judge
-def less_repetitive(*, words: int = 3, tie_within: float = 0.0) -> Judge:
+def less_repetitive(*, words: PositiveInt = 3, tie_within: NonNegativeFloat = 0.0) -> Judge:
     """The answer in which a larger share of the runs of words are distinct wins; one too short for a run repeats none.
 
     Args:

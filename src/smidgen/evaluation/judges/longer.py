@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat
+
 from smidgen.evaluation.judges.base import Judge, judge
 from smidgen.evaluation.judges.rules import text_judge
 
 
 @judge
-def longer(*, tie_within: float = 0.0) -> Judge:
+def longer(*, tie_within: NonNegativeFloat = 0.0) -> Judge:
     """The answer with more words wins.
 
     Args:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import NonNegativeFloat, PositiveInt
+
 from smidgen.data.templates import load_template
 from smidgen.evaluation.judges.base import Judge, check_tie_within, judge, no_verdict, verdict_on
 from smidgen.evaluation.matches import Match
@@ -12,7 +14,9 @@ from smidgen.pairs import Message
 
 
 @judge
-def reward(*, model: str, template: str = "plain", tie_within: float = 0.0, batch_tokens: int = 8192) -> Judge:
+def reward(
+    *, model: str, template: str = "plain", tie_within: NonNegativeFloat = 0.0, batch_tokens: PositiveInt = 8192
+) -> Judge:
     """The answer with the higher reward wins; a conversation longer than the model takes has no verdict.
 
     Args:

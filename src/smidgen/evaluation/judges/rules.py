@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from pydantic import NonNegativeFloat
 
 from smidgen.errors import UsageError
 from smidgen.evaluation.judges.base import Judge, check_tie_within, verdict_on
@@ -15,7 +16,7 @@ from smidgen.pairs import Message
 from smidgen.settings import parse_spec
 
 
-def text_judge(name: str, score: Callable[[str], float], *, tie_within: float = 0.0) -> Judge:
+def text_judge(name: str, score: Callable[[str], float], *, tie_within: NonNegativeFloat = 0.0) -> Judge:
     """A judge by a function of the text alone, higher is better."""
     check_tie_within(tie_within)
 

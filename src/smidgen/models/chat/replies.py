@@ -19,6 +19,7 @@ from smidgen.errors import SmidgenError
 from smidgen.models.chat.base import NoReply, Reply, Sampling
 from smidgen.models.chat.budget import Usage
 from smidgen.pairs import Messages
+from smidgen.runs import room_told
 
 # "smdg", which tells these files from other SQLite files.
 _FILE_KIND = 0x736D6467
@@ -76,8 +77,8 @@ class ReplyStore:
 
     def __init__(self, path: Path, *, run: str = "") -> None:
         self._path, self._run = path, run
-        path.parent.mkdir(parents=True, exist_ok=True)
         with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
             try:
                 self._open()
@@ -193,7 +194,8 @@ class ReplyStore:
     def _explained(self) -> Iterator[None]:
         """SQLite's errors as those that a user can act on."""
         try:
-            yield
+            with room_told(self._path):
+                yield
         except sqlite3.OperationalError as error:
             if "locked" in str(error) or "busy" in str(error):
                 raise SmidgenError(
