@@ -57,7 +57,7 @@ def _new_row(rng: Any, words: list[str], share: Any) -> dict[str, Any]:
     n_words = [max(2, int(rng.lognormal(mean, 0.7))) for mean in (3.0, 3.9, 3.9)]
     drawn = [words[i] for i in rng.choice(len(words), sum(n_words), p=share)]
     for i in rng.integers(len(drawn), size=len(drawn) // 20):
-        drawn[i] = f"{drawn[i]}{rng.integers(100_000)}"
+        drawn[i] = f"name{rng.integers(2 ** rng.integers(1, 21))}"  # as many rare words as Heaps' law would have
     prompt, chosen = drawn[: n_words[0]], drawn[n_words[0] : n_words[0] + n_words[1]]
     refusal = "I'm sorry, but I cannot help with that. " if rng.random() < 0.25 else ""
     return {
@@ -118,11 +118,12 @@ def rank(work: Path, options: Namespace) -> dict[str, Any]:
     from smidgen.selection.twins import nearest_twins
 
     found = read_features(work / "features.parquet")
-    seconds = {}
+    seconds, selections = {}, []
     for spec in SELECTORS:
         started = time.perf_counter()
-        selection = selector.bind(spec)(found, options.seed)
+        selections.append(selector.bind(spec)(found, options.seed))
         seconds[spec] = round(time.perf_counter() - started, 2)
+    selection = selections[-1]
     kept = top(selection, min(KEPT, len(selection.order)))
     rows = np.searchsorted(found.idx, kept)  # idx rise in a prepared file
     among = np.isin(found.idx, kept, invert=True)
@@ -159,8 +160,7 @@ def stages(work: Path, options: Namespace) -> dict[str, list[str]]:
 
     return {
         "make": worker("make"),
-        "prepare": [*cli, "prepare", "--pairs", str(work / "made.jsonl"), "--out", prepared, "--json"],
-        "leaks": [*cli, "prepare", "--pairs", prepared, *prompts, "--out", str(work / "clear"), "--json"],
+        "prepare": [*cli, "prepare", "--pairs", str(work / "made.jsonl"), *prompts, "--out", prepared, "--json"],
         **{name: worker(name) for name in ("near-duplicates", "features", "selection")},
         **{f"export {format}": export(format) for format in ("trl", "huggingface")},
     }
