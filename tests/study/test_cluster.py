@@ -44,6 +44,7 @@ def refusal(address: str | None) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_ray_is_not_imported_unless_asked_for() -> None:
     script = (
         "import sys, smidgen.study.minimize, smidgen.cli.study, smidgen.cli.select; assert 'ray' not in sys.modules; "
@@ -164,6 +165,7 @@ def test_plugins_and_lists_travel_and_keep_their_names(tmp_path: Path) -> None:
 HOLDER = "import sys; from smidgen.study.scratch import hold; hold('{}'); print(flush=True); sys.stdin.read()"
 
 
+@pytest.mark.slow
 def test_scratch_stays_while_somebody_holds_it_and_goes_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,7 +206,12 @@ def test_nodes_that_share_no_folder_give_the_same_and_keep_nothing(data: Path, l
     where = ("--address", nodes.address, "--workers", "0")
     process = started(data, "apart", "--executor", "ray", *where, **nodes.environment)
     fleets: set[Path] = set()
-    wait_for(lambda: fleets.update(nodes.folder.glob("*/smidgen-*/fleet-*")), process)
+
+    def seen() -> bool:
+        fleets.update(nodes.folder.glob("*/smidgen-*/fleet-*"))
+        return len(fleets) == 2
+
+    wait_for(seen, process)
     code, _, err = ended(process)
     assert code in (0, 4), err
     assert "died" not in err

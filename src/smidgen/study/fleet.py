@@ -23,11 +23,11 @@ from smidgen import __version__
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.models.load import LanguageModel, wanted_device
 from smidgen.study.parcel import ShippedModel, model_files, write_folder
-from smidgen.study.scratch import hold, let_go, one_at_a_time, scratch_base
+from smidgen.study.scratch import forget, hold, one_at_a_time
 
 MOST_TRIES = 3
 _START_SECONDS = 180
-_CLEAN_SECONDS = 10
+_CLEAN_SECONDS = 30
 # Results must not depend on which machine computed them.
 _SAME_EVERYWHERE = ("torch", "transformers", "tokenizers", "numpy")
 
@@ -179,10 +179,10 @@ class Fleet:
         self._starting.clear()
         here = ray.get_runtime_context().get_node_id()
         others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
-        clean = cast(Any, ray.remote(num_cpus=0, max_retries=0)(_forget))
+        clean = cast(Any, ray.remote(num_cpus=0, max_retries=0)(forget))
         places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in others]
         asked = [clean.options(scheduling_strategy=place).remote(self._name) for place in places]
-        _forget(self._name)
+        forget(self._name)
         if asked:
             ray.wait(asked, num_returns=len(asked), timeout=_CLEAN_SECONDS)
 
@@ -259,10 +259,6 @@ class Fleet:
                 f"expected {mine} on every machine of the cluster, got {theirs} on {found['host']}: results would "
                 "depend on who computed them. Install the same versions everywhere."
             )
-
-
-def _forget(fleet: str) -> None:
-    let_go(scratch_base() / fleet)
 
 
 def _named(item: Any) -> str:

@@ -68,6 +68,11 @@ def let_go(folder: Path) -> None:
         os.close(_held.pop(folder))
 
 
+def forget(name: str) -> None:
+    """Remove the scratch folder of this name, whoever made it."""
+    let_go(scratch_base() / name)
+
+
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Inside, no other process is inside for the same folder."""
