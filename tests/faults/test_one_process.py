@@ -73,7 +73,7 @@ COMMANDS = {
     ],
     "score": ["score", "--pairs", "pairs.jsonl", "--rule", "refusal", "--out", "run.jsonl"],
     "compare": ["compare", "a.jsonl", "b.jsonl", "--judge", "longer", "--out", "run"],
-    "explain": ["explain", "beta", "--out", "run"],
+    "explain": ["explain", "reward", "--chosen", ".5", "--rejected", ".8", "--out", "run"],
 }
 
 
