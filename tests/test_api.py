@@ -90,7 +90,7 @@ def test_the_page_runs_and_the_command_line_knows_its_run(
         ({"confirm_seed": 2}, "unknown setting 'confirm_seed'.*Did you mean confirm_seeds"),
         ({"recipe": {"epoch": 1}}, "unknown setting recipe.epoch; expected one of: .*epochs"),
         ({"confirm_seeds": "many"}, "confirm_seeds"),
-        ({"confirm_seeds": 1}, "expected at least 2 confirm seeds"),
+        ({"confirm_seeds": 1}, "confirm_seeds: .*greater than or equal to 2"),
         ({"watch": print}, "unknown setting 'watch'"),
     ],
 )

@@ -275,3 +275,17 @@ def test_a_cards_text_is_data(tmp_path: Path) -> None:
     assert body.count(code) == 1
     assert "<script>" not in body.replace(code, "")
     assert "[x](y)" not in body.replace(code, "")
+
+
+@pytest.mark.parametrize("spec", sorted(export_format.names()))
+def test_blocks_change_nothing(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first block alone would give `late` no type, and `score` that of whole numbers.
+    metas = [{"score": 1, "late": None}, {"score": 2, "late": None}, {"score": 0.5, "late": "x"}, {"score": None}]
+    pairs = [plain_pair(i, f"q{i}", "yes", f"no {i}", meta=meta) for i, meta in enumerate(metas)]
+    whole, at_once = export_pairs(pairs, spec, name="demo", origin=ORIGIN), back(pairs, spec, tmp_path / "whole")
+    monkeypatch.setattr(write, "_BLOCK", 2)
+    blocks = export_pairs(pairs, spec, name="demo", origin=ORIGIN)
+    assert same(back(pairs, spec, tmp_path / "blocks")[0]) == same(at_once[0])
+    assert {p: c for p, c in blocks.files.items() if p.endswith((".json", ".jsonl"))} == {
+        p: c for p, c in whole.files.items() if p.endswith((".json", ".jsonl"))
+    }

@@ -4,9 +4,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from smidgen.data import tokens
 from smidgen.data.prepare import prepare_pairs
 from smidgen.data.templates import load_template
-from smidgen.data.tokens import count_cut_answers, encode_pairs, encode_prompts, end_of_text, joins_cleanly
+from smidgen.data.tokens import count_cut_answers, encode_pairs, encode_prompts, end_of_text, joins_cleanly, tokenise
 from smidgen.errors import UsageError
 from smidgen.pairs import messages_from, plain_pair
 
@@ -187,3 +188,15 @@ def test_weights_and_groups_come_from_the_columns_of_that_name(tokenizer):
     assert [pair.group for pair in encoded] == [1, 0, 1, None]
     backwards, _ = encode_pairs(pairs[::-1], PLAIN, tokenizer)
     assert [pair.group for pair in backwards] == [None, 1, 0, 1]
+
+
+def test_blocks_of_texts_change_nothing_and_an_id_is_one_object(tokenizer, monkeypatch):
+    texts = [
+        f"user: {word} {word[::-1]}" for word in ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"]
+    ]
+    whole = tokenise(texts, PLAIN, tokenizer, opens=True, closing=(9,))
+    monkeypatch.setattr(tokens, "_TEXTS_AT_ONCE", 2)
+    rows = tokenise(texts, PLAIN, tokenizer, opens=True, closing=(9,))
+    assert rows == whole
+    assert all(row[-1] == 9 for row in rows)
+    assert len({id(number) for row in rows for number in row}) == len({number for row in rows for number in row})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smidgen.data.checks import normal_words
 from smidgen.synthesis import near_duplicates
-from smidgen.synthesis.near_duplicates import Shingles, Twin, find_near_duplicates, shingles
+from smidgen.synthesis.near_duplicates import SHINGLE_WORDS, Shingles, Twin, find_near_duplicates, shingles
 
 TEXT = [
     "the",
@@ -48,9 +50,16 @@ def near_copies(n: int, seed: int, *, swaps: int = 3) -> list[str]:
     return texts
 
 
+def runs_of_words(text: str) -> frozenset[tuple[str, ...]]:
+    """A text's shingles as they are, and not as numbers."""
+    words = normal_words(text)
+    n_runs = max(len(words) - SHINGLE_WORDS + 1, min(len(words), 1))
+    return frozenset(words[i : i + SHINGLE_WORDS] for i in range(n_runs))
+
+
 def by_brute_force(views: list[list[str]], idxs: list[int], threshold: float) -> list[Twin | None]:
     def similarity(a: int, b: int) -> float:
-        pairs = ((shingles(x), shingles(y)) for x, y in zip(views[a], views[b], strict=True))
+        pairs = ((runs_of_words(x), runs_of_words(y)) for x, y in zip(views[a], views[b], strict=True))
         return min(len(x & y) / len(x | y) for x, y in pairs)
 
     kept: list[int] = []
@@ -83,6 +92,14 @@ def test_the_order_of_rows_changes_nothing(seed: int) -> None:
     moved = [twin and Twin(order.index(twin.position), twin.similarity) for twin in straight]
     expected = [moved[i] for i in order]
     assert shuffled == expected
+
+
+@given(texts=st.lists(st.text(alphabet="ab c", max_size=16), max_size=6))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_numbers_are_shared_where_runs_of_words_are(texts: list[str]) -> None:
+    for a in texts:
+        for b in texts:
+            assert len(np.intersect1d(shingles(a), shingles(b))) == len(runs_of_words(a) & runs_of_words(b))
 
 
 def test_every_view_must_be_near() -> None:

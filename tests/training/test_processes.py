@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,6 +101,16 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
 # The command line under a launcher.
 
 
+DDP = ["accelerate.commands.launch", "--multi_gpu"]
+FSDP2 = ["accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2"]
+
+
+def launched(launcher: list[str]) -> list[str]:
+    settings = {"num_processes": 2, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    return [*launcher, *flags, "--main_process_port=0"]
+
+
 @pytest.fixture
 def arguments(tiny: LanguageModel, tmp_path: Path) -> list[str]:
     save_language_model(tiny, tmp_path / "model", card="")
@@ -134,9 +145,9 @@ def weights_of(out: Path) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("launcher", "flags"),
     [
-        (["accelerate.commands.launch", "--multi_gpu"], []),
-        (["accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2"], []),
-        (["accelerate.commands.launch", "--use_fsdp", "--fsdp_version", "2"], ["--lora-rank", "4"]),
+        (launched(DDP), []),
+        (launched(FSDP2), []),
+        (launched(FSDP2), ["--lora-rank", "4"]),
         (["torch.distributed.run", "--nproc-per-node", "2"], ["--shard", "--gradient-checkpointing"]),
     ],
     ids=["DDP", "FSDP2", "FSDP2, adapters", "torchrun, FSDP2, checkpointed layers"],
@@ -144,9 +155,6 @@ def weights_of(out: Path) -> dict[str, Tensor]:
 def test_launched_twice_it_ends_where_it_does_once(
     arguments: list[str], tmp_path: Path, launcher: list[str], flags: list[str]
 ) -> None:
-    if "accelerate" in launcher[0]:
-        launcher = [*launcher, "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-        launcher += ["--dynamo_backend", "no", "--main_process_port", "0"]
     one = json.loads(run("smidgen", *arguments, *flags, "--out", tmp_path / "one"))
     kept = ("--checkpoint-every", "5", "--keep-checkpoints", "--out", tmp_path / "two")
     # Only the first process speaks: the output is one JSON object.
@@ -159,3 +167,28 @@ def test_launched_twice_it_ends_where_it_does_once(
         for n, t in load_file(tmp_path / "model" / "model.safetensors").items()
     )
     assert moved > 2e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["sft", "reward"])
+def test_answers_and_rewards_end_where_one_process_ends(arguments: list[str], tmp_path: Path, command: str) -> None:
+    given = ["train", command, *arguments[2:]]
+    one = json.loads(run("smidgen", *given, "--out", tmp_path / "one"))
+    two = json.loads(run(*launched(FSDP2), "-m", "smidgen", *given, "--out", tmp_path / "two"))
+    assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
+    torch.testing.assert_close(weights_of(tmp_path / "two"), weights_of(tmp_path / "one"), atol=2e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_what_two_processes_left_unfinished_two_others_end(arguments: list[str], tmp_path: Path) -> None:
+    out, given = tmp_path / "two", [*arguments, "--lora-rank", "4", "--checkpoint-every", "5", "--keep-checkpoints"]
+    command = [*launched(FSDP2), "-m", "smidgen", *given, "--out", out]
+    whole = json.loads(run(*command))
+    ended = weights_of(out)
+    # As it stood when it was killed between steps 5 and 10.
+    (out / "DONE").unlink()
+    shutil.rmtree(out / "model")
+    shutil.rmtree(out / "checkpoints" / "step-10")
+    again = json.loads(run(*command))
+    assert again["loss"] == pytest.approx(whole["loss"], abs=1e-4)
+    torch.testing.assert_close(weights_of(out), ended, atol=2e-5, rtol=0)

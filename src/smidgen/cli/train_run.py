@@ -117,7 +117,7 @@ def _dry_run(recipe: Any, job: Job, out: Path) -> Outcome:
     plan["stored"] = "done" if (out / "DONE").exists() else "checkpoint" if (out / "checkpoints").is_dir() else None
     if plan["stored"]:
         text += f"; {out} holds {'all of it' if plan['stored'] == 'done' else 'a part of it, and would go on there'}"
-    return Outcome(plan, text, len(job.quarantine))
+    return Outcome(plan, text, _told_to_launcher(len(job.quarantine)))
 
 
 def _take_part(make: Callable[[], Job]) -> None:
@@ -197,8 +197,12 @@ def _outcome(out: Path, what: str) -> Outcome:
         lines.append(f"held out: loss {last['heldout_loss']:.4f}{accuracy}")
     text = "\n".join([*lines, f"{n_quarantined} rows left out", f"model in {out}/model"])
     data = {**last, "quarantined": n_quarantined, "model": str(out / "model")}
-    # A launcher takes any exit code but 0 for a crash of one of its processes.
-    return Outcome(data, text, n_quarantined if world_size() == 1 else 0)
+    return Outcome(data, text, _told_to_launcher(n_quarantined))
+
+
+def _told_to_launcher(n_quarantined: int) -> int:
+    """None left out: a launcher takes any exit code but 0 for a crash of one of its processes."""
+    return n_quarantined if world_size() == 1 else 0
 
 
 def _card(command: str, arguments: Mapping[str, Any], inputs: Sequence[str | Path], job: Job) -> str:

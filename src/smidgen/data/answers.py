@@ -207,9 +207,9 @@ def encode_answers(
     """
     eos = end_of_text(tokenizer)
     prompts = tokenise([template.prompt(a.prompt) for a in answers], template, tokenizer, opens=True)
-    texts = tokenise([template.response(a.answer) for a in answers], template, tokenizer)
+    texts = tokenise([template.response(a.answer) for a in answers], template, tokenizer, closing=(eos,))
     whole = [
-        EncodedAnswer(a.idx, prompt, (*text, eos), a.desirable, a.weight)
+        EncodedAnswer(a.idx, prompt, text, a.desirable, a.weight)
         for a, prompt, text in zip(answers, prompts, texts, strict=True)
     ]
     if answer_head is None:

@@ -13,6 +13,7 @@ from smidgen.errors import UsageError
 from smidgen.pairs import PreferencePair, Scalar, messages_from
 
 TokenIds = tuple[int, ...]
+_TEXTS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +66,16 @@ def encode_pairs(
     eos = end_of_text(tokenizer)
     pairs = list(pairs)
     prompts = tokenise([template.prompt(p.prompt) for p in pairs], template, tokenizer, opens=True)
-    chosen = tokenise([template.response(p.chosen) for p in pairs], template, tokenizer)
-    rejected = tokenise([template.response(p.rejected) for p in pairs], template, tokenizer)
+    chosen = tokenise([template.response(p.chosen) for p in pairs], template, tokenizer, closing=(eos,))
+    rejected = tokenise([template.response(p.rejected) for p in pairs], template, tokenizer, closing=(eos,))
 
     group_of = {name: code for code, name in enumerate(sorted({_name(p.meta.get("group")) for p in pairs} - {""}))}
     encoded: list[EncodedPair] = []
     quarantined: list[Quarantined] = []
-    for pair, prompt, *answers in zip(pairs, prompts, chosen, rejected, strict=True):
+    for pair, *ids in zip(pairs, prompts, chosen, rejected, strict=True):
         numbers = {name: _number(pair.meta.get(name)) for name in ("chosen_score", "rejected_score", "weight")}
         group = group_of.get(_name(pair.meta.get("group")))
-        whole = EncodedPair(pair.idx, prompt, (*answers[0], eos), (*answers[1], eos), group=group, **numbers)
+        whole = EncodedPair(pair.idx, *ids, group=group, **numbers)
         long = max_length is None or _longest(whole) > max_length
         cut = whole
         if long and answer_head is not None:
@@ -149,20 +150,33 @@ def joins_cleanly(template: Template, tokenizer: Any, pairs: Iterable[Preference
     return JoinReport(len(halves), len(differ), (halves[first][0], apart, joined))
 
 
-def tokenise(texts: list[str], template: Template, tokenizer: Any, *, opens: bool = False) -> list[TokenIds]:
-    """Token ids of texts; `opens` puts what the tokenizer sets before every text (beginning of text) in front."""
+def tokenise(
+    texts: list[str], template: Template, tokenizer: Any, *, opens: bool = False, closing: TokenIds = ()
+) -> list[TokenIds]:
+    """Token ids of texts.
+
+    Args:
+        opens: Whether what the tokenizer sets before every text (beginning of text) is put in front.
+        closing: Put behind every text.
+    """
     if not texts:
         return []
     distinct = list(dict.fromkeys(texts))  # preference data repeats its prompts, and often its answers
-    ids = tokenizer(
-        distinct,
-        add_special_tokens=False,
-        split_special_tokens=not template.control_tokens,
-        return_attention_mask=False,
-        verbose=False,
-    )["input_ids"]
     opening = _opening(tokenizer) if opens and not template.control_tokens else ()
-    ids_of = {text: (*opening, *row) for text, row in zip(distinct, ids, strict=True)}
+    # Millions of tokens, but each id one object; and a tokenizer's own notes on a text are many times its ids.
+    one: dict[int, int] = {}
+    ids_of: dict[str, TokenIds] = {}
+    for start in range(0, len(distinct), _TEXTS_AT_ONCE):
+        block = distinct[start : start + _TEXTS_AT_ONCE]
+        rows = tokenizer(
+            block,
+            add_special_tokens=False,
+            split_special_tokens=not template.control_tokens,
+            return_attention_mask=False,
+            verbose=False,
+        )["input_ids"]
+        for text, row in zip(block, rows, strict=True):
+            ids_of[text] = (*opening, *map(one.setdefault, row, row), *closing)
     return [ids_of[text] for text in texts]
 
 

@@ -1,18 +1,26 @@
-"""Rows that nearly repeat an earlier one: candidates by what two near texts must share, then the exact similarity."""
+"""Rows that nearly repeat an earlier one: candidates by what two near texts must share, then their similarity.
+
+A text is a sorted array of 64-bit numbers, one for each run of words, so that a million texts take a few gigabytes. Two
+runs have the same number by chance once in 2^64.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
 
 from smidgen.data.checks import normal_words
 
 SHINGLE_WORDS = 3
 
-Shingles = frozenset[tuple[str, ...]]
-# A text's shingles as numbers, the rarest first.
-Ranked = list[int]
+Shingles = np.ndarray
+"""The numbers of a text's shingles, distinct and rising, uint64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +39,27 @@ class Twin:
 def shingles(text: str) -> Shingles:
     """Runs of three words, case and punctuation aside; a shorter text is one run, and one without words has none.
 
-    >>> sorted(shingles("Wait an hour, then bake."))
-    [('an', 'hour', 'then'), ('hour', 'then', 'bake'), ('wait', 'an', 'hour')]
+    >>> len(shingles("Wait an hour, then bake.")), len(shingles("Wait.")), len(shingles("?!"))
+    (3, 1, 0)
     """
     words = normal_words(text)
-    if len(words) <= SHINGLE_WORDS:
-        return frozenset([words] if words else [])
-    return frozenset(words[i : i + SHINGLE_WORDS] for i in range(len(words) - SHINGLE_WORDS + 1))
+    numbers = np.fromiter(map(_number_of, words), dtype=np.uint64, count=len(words))
+    runs = np.zeros(max(len(words) - SHINGLE_WORDS + 1, min(len(words), 1)), dtype=np.uint64)
+    for place in range(min(SHINGLE_WORDS, len(words))):
+        runs = _mixed(runs + numbers[place : place + len(runs)])
+    return np.unique(runs)
+
+
+@lru_cache(maxsize=1 << 18)
+def _number_of(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    """splitmix64's output function (Steele, Lea and Flood 2014): a permutation of the 64-bit numbers."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
 
 
 def find_near_duplicates(
@@ -67,7 +89,7 @@ def find_near_duplicates(
     if not 0 < threshold <= 1:
         raise ValueError(f"expected a threshold above 0 and at most 1, got {threshold}; 0.8 is usual.")
     sets = [[shingles(text) for text in texts] for texts in views]
-    rows = [row for row in sorted(range(len(sets)), key=lambda i: idxs[i]) if all(sets[row])]
+    rows = [row for row in sorted(range(len(sets)), key=lambda i: idxs[i]) if all(map(len, sets[row]))]
     index = _Index(threshold)
     twins: list[Twin | None] = [None] * len(sets)
     for row, ranked in zip(rows, _ranked([sets[row][0] for row in rows]), strict=True):
@@ -84,6 +106,13 @@ def find_near_duplicates(
     return twins
 
 
+class _Ranked(NamedTuple):
+    """How many shingles a text has, and those that other texts have too, with their places among all by rarity."""
+
+    n: int
+    shared: list[tuple[int, int]]
+
+
 class _Index:
     """Kept rows by their rare shingles.
 
@@ -96,34 +125,48 @@ class _Index:
         self._threshold = threshold
         self._rows: defaultdict[int, defaultdict[tuple[int, int], list[int]]] = defaultdict(lambda: defaultdict(list))
 
-    def candidates(self, ranked: Ranked) -> set[int]:
+    def candidates(self, ranked: _Ranked) -> set[int]:
         """All rows that may be near by this text, and few others."""
-        n = len(ranked)
+        n = ranked.n
         return {
             row
-            for i, shingle in enumerate(self._prefix(ranked))
+            for i, shingle in self._prefix(ranked)
             for (m, j), rows in self._rows.get(shingle, {}).items()
             if self._may_be_near(n, m, min(n - i, m - j))
             for row in rows
         }
 
-    def insert(self, row: int, ranked: Ranked) -> None:
-        for i, shingle in enumerate(self._prefix(ranked)):
-            self._rows[shingle][len(ranked), i].append(row)
+    def insert(self, row: int, ranked: _Ranked) -> None:
+        for i, shingle in self._prefix(ranked):
+            self._rows[shingle][ranked.n, i].append(row)
 
-    def _prefix(self, ranked: Ranked) -> Ranked:
-        n = len(ranked)
-        return [shingle for i, shingle in enumerate(ranked) if self._may_be_near(n, n - i, n - i)]
+    def _prefix(self, ranked: _Ranked) -> list[tuple[int, int]]:
+        n = ranked.n
+        return [(i, shingle) for i, shingle in ranked.shared if self._may_be_near(n, n - i, n - i)]
 
     def _may_be_near(self, n: int, m: int, shared: int) -> bool:
         return shared / (n + m - shared) >= self._threshold
 
 
 def _similarity(a: Sequence[Shingles], b: Sequence[Shingles]) -> float:
-    return min(len(x & y) / len(x | y) for x, y in zip(a, b, strict=True))
+    return min(_jaccard(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _ranked(sets: Sequence[Shingles]) -> Iterator[Ranked]:
-    counts = Counter(run for runs in sets for run in runs)
-    rank = {run: i for i, run in enumerate(sorted(counts, key=lambda run: (counts[run], run)))}
-    return (sorted(rank[run] for run in runs) for runs in sets)
+def _jaccard(x: Shingles, y: Shingles) -> float:
+    n_shared = len(np.intersect1d(x, y, assume_unique=True))
+    return n_shared / (len(x) + len(y) - n_shared)
+
+
+def _ranked(sets: Sequence[Shingles]) -> Iterator[_Ranked]:
+    """Each text's shingles, the rarest first; most stand in one text only, and find nothing."""
+    every = np.sort(np.concatenate([np.empty(0, dtype=np.uint64), *sets]))
+    shared, counts = np.unique(every[1:][every[1:] == every[:-1]], return_counts=True)
+    del every
+    # The largest number of all at the end, so that every look-up ends at a place there is.
+    shared, counts = np.append(shared, ~np.uint64(0)), np.append(counts, 0)
+    for numbers in sets:
+        places = np.searchsorted(shared, numbers)
+        found = shared[places] == numbers
+        known = numbers[found]
+        known = known[np.lexsort((known, counts[places[found]]))]
+        yield _Ranked(len(numbers), list(enumerate(known.tolist(), start=len(numbers) - len(known))))

@@ -23,6 +23,8 @@ from smidgen.errors import InvalidData
 from smidgen.pairs import PreferencePair
 from smidgen.runs import atomic_write
 
+_BLOCK = 8192  # rows that are Python's own objects at one time
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -64,18 +66,19 @@ def export_pairs(
         InvalidData: No pair that the format can hold.
     """
     layout: Layout = export_format.bind(spec)(name)
-    good: list[tuple[PreferencePair, Row]] = []
+    good: list[PreferencePair] = []
     left_out: list[Quarantined] = []
     for pair in pairs:
         try:
-            good.append((pair, _row(pair, layout)))
+            _check(pair, layout)
+            good.append(pair)
         except BadRow as bad:
             source = pair.source.encode("utf-8", "backslashreplace").decode()
             left_out.append(Quarantined(source, pair.source_row + 1, pair.idx, bad.reason, bad.detail))
     if not good:
         raise InvalidData(_nothing(left_out))
-    meta = meta_columns([pair for pair, _ in good] if keep_meta else [])
-    table = _table([_complete(pair, row, meta, i) for i, (pair, row) in enumerate(good)])
+    meta = meta_columns(good if keep_meta else [])
+    table = _table(good, layout, meta)
     data = _encoded(table, layout.path)
     card = dataset_card(
         name,
@@ -91,8 +94,8 @@ def export_pairs(
     return Exported(files, len(good), left_out, meta)
 
 
-def _row(pair: PreferencePair, layout: Layout) -> Row:
-    """A pair's own columns in the format; BadRow where it is no usable pair, or would read back as another."""
+def _check(pair: PreferencePair, layout: Layout) -> None:
+    """BadRow where it is no usable pair, cannot be said in the format, or would read back as another."""
     pair_from_row(pair_row(pair), idx=pair.idx, source=pair.source, source_row=pair.source_row)
     row = layout.row(pair)
     if layout.reads_back:
@@ -105,20 +108,27 @@ def _row(pair: PreferencePair, layout: Layout) -> Row:
         and len(_line(row | _beside(pair) | dict(pair.meta))) >= MAX_FIELD_CHARACTERS
     ):
         raise BadRow("huge_field", f"as a line it has {MAX_FIELD_CHARACTERS:,} bytes or more")
-    return row
 
 
-def _complete(pair: PreferencePair, row: Row, meta: MetaColumns, i: int) -> Row:
+def _complete(pair: PreferencePair, layout: Layout, meta: MetaColumns, i: int) -> Row:
     further = {name: values[i] for name, values in meta.values.items()}
-    return {"idx": pair.idx} | row | _beside(pair) | further
+    return {"idx": pair.idx} | layout.row(pair) | _beside(pair) | further
 
 
 def _beside(pair: PreferencePair) -> Row:
     return {"idx": pair.idx, "source": pair.source, "source_row": pair.source_row}
 
 
-def _table(rows: list[Row]) -> pa.Table:
-    table = pa.Table.from_pylist(rows)
+def _table(pairs: Sequence[PreferencePair], layout: Layout, meta: MetaColumns) -> pa.Table:
+    """All rows, made block by block: as Python's own objects a million of them take many times the table's memory."""
+    blocks = [
+        pa.Table.from_pylist(
+            [_complete(pairs[i], layout, meta, i) for i in range(start, min(start + _BLOCK, len(pairs)))]
+        )
+        for start in range(0, len(pairs), _BLOCK)
+    ]
+    # A block may lack what tells a column's type, or hold whole numbers only.
+    table = pa.concat_tables(blocks, promote_options="permissive")
     # A column that holds nothing has no type of its own; text is what most would have held.
     return table.cast(pa.schema([(field.name, _named_type(field.type)) for field in table.schema]))
 
@@ -132,14 +142,17 @@ def _named_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _encoded(table: pa.Table, path: str) -> bytes:
+    sink = io.BytesIO()
     if path.endswith(".parquet"):
-        sink = io.BytesIO()
         pq.write_table(table, sink)
         return sink.getvalue()
-    lines = [_line(row) for row in table.to_pylist()]
-    if path.endswith(".jsonl"):
-        return b"".join(line + b"\n" for line in lines)
-    return b"[\n" + b",\n".join(lines) + b"\n]\n"
+    opening, between, closing = (b"", b"\n", b"\n") if path.endswith(".jsonl") else (b"[\n", b",\n", b"\n]\n")
+    sink.write(opening)
+    for start in range(0, len(table), _BLOCK):
+        lines = [_line(row) for row in table.slice(start, _BLOCK).to_pylist()]
+        sink.write((between if start else b"") + between.join(lines))
+    sink.write(closing)
+    return sink.getvalue()
 
 
 def _line(row: Any) -> bytes:
