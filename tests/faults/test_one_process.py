@@ -73,7 +73,7 @@ COMMANDS = {
     ],
     "score": ["score", "--pairs", "pairs.jsonl", "--rule", "refusal", "--out", "run.jsonl"],
     "compare": ["compare", "a.jsonl", "b.jsonl", "--judge", "longer", "--out", "run"],
-    "explain": ["explain", "beta", "--out", "run"],
+    "explain": ["explain", "beta", "--policy", "0.6,0.4", "--reference", "0.5,0.5", "--out", "run"],
 }
 
 
@@ -108,6 +108,26 @@ def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> N
     sweep(run)
     assert names(run) == kept | {"run.json", "checkpoints"}
     assert not names(run / "checkpoints")
+
+
+def test_what_others_write_below_a_folder_is_left_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a folder that is refused, nor a run inside a run that another process is at work in."""
+    monkeypatch.chdir(tmp_path)
+    Path("pairs.jsonl").write_text(json.dumps({"prompt": "How?", "chosen": "So.", "rejected": "No."}) + "\n")
+    for folder in ("runs/study", "mine/study"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, ".subset.csv.abcdefgh.part").write_text("half")
+    assert main(["prepare", "--pairs", "pairs.jsonl", "--out", "runs"]) == 2
+    assert "is not empty and holds no run" in capsys.readouterr().err
+    assert names(Path("runs/study")) == {".subset.csv.abcdefgh.part"}
+    with held("mine/study"):
+        (Path("mine") / "run.json").write_text(json.dumps({"files_version": 1, "smidgen": "1"}))
+        open_run("mine", {})
+        assert names(Path("mine/study")) == {".subset.csv.abcdefgh.part", LOCK}
+    open_run("mine", {})
+    assert not names(Path("mine/study"))
 
 
 def test_killed_before_the_folder_was_claimed_is_no_hindrance(tmp_path: Path) -> None:
