@@ -76,6 +76,8 @@ def test_help_all_shows_what_help_leaves_out(run: Run) -> None:
     assert "--allow-leaks" not in short
     for text in ("--recipe.learning-rate", "--allow-leaks", "--no-both-budgets", "--config", "--set", "--json"):
         assert text in full
+    # All of a command's docstring, not its first line alone.
+    assert "found by text patterns in greedy continuations" in " ".join(run("bench", "--help-all")[1].split())
 
 
 def test_the_first_help_page_is_quick() -> None:

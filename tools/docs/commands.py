@@ -22,7 +22,7 @@ _WIDE = "---\nhide:\n  - toc\n---\n\n"
 
 def command_pages() -> dict[str, str]:
     """Pages by their path below the reference's folder."""
-    app = build_app()
+    app = build_app(described=COMMANDS)
     tree = {name: list(_helps(app, name)) for name in COMMANDS}
     pages = {f"commands/{name}.md": _command(*helps) for name, helps in tree.items()}
     everywhere = tree["bench"][0].flags[_EVERYWHERE]

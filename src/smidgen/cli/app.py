@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -62,11 +62,15 @@ COMMANDS = {
 }
 
 
-def build_app(*, full_help: bool = False, commands: Mapping[str, App] | None = None) -> App:
+def build_app(
+    *, full_help: bool = False, described: Collection[str] = (), commands: Mapping[str, App] | None = None
+) -> App:
     """The command tree.
 
     Args:
         full_help: Also show the rare flags.
+        described: Names of commands whose help says all that their docstring says; the others are not imported to be
+            listed.
         commands: In place of the real ones, by name.
     """
     app = App(
@@ -85,7 +89,7 @@ def build_app(*, full_help: bool = False, commands: Mapping[str, App] | None = N
     app.meta.suppress_keyboard_interrupt = False
     for order, (name, (path, summary)) in enumerate(COMMANDS.items()):
         if commands is None:
-            app.command(path, name=name, help=summary, sort_key=order)
+            app.command(path, name=name, help=None if name in described else summary, sort_key=order)
         else:
             app.command(commands[name])
 
@@ -188,7 +192,8 @@ def _run(tokens: Sequence[str]) -> int:
     try:
         if asks_for_help(tokens):  # help pages are printed before `launch` is called
             _plug_in(_plugins_among(tokens))
-        return build_app(full_help="--help-all" in tokens).meta(tokens) or 0
+        full_help = "--help-all" in tokens
+        return build_app(full_help=full_help, described=tokens[:1] if full_help else ()).meta(tokens) or 0
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:
