@@ -99,11 +99,12 @@ def test_while_everything_is_still_being_imported(words: list[str], tmp_path: Pa
         time.sleep(draw.uniform(0, 0.6))
         process.send_signal(signal.SIGINT)
         code, said = ended(process)
-        # What was done before the signal came says so: a help page, or that flags are missing.
+        # What was done before the signal came says so: a help page, or that flags are missing. On its way out, the
+        # interpreter leaves the signal to the system.
         if code == 130:
             assert said.startswith("smidgen: interrupted") and "\n" not in said
         else:
-            assert code in (0, 2) and "Traceback" not in said
+            assert code in (0, 2, -signal.SIGINT) and "Traceback" not in said
     assert not list(tmp_path.iterdir())
 
 
