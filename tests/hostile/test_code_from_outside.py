@@ -21,8 +21,13 @@ from smidgen.pairs import messages_from
 
 PACKAGE = Path(smidgen.__file__).parent
 # The report as a notebook executes its own cells, which Smidgen wrote, to put their outputs beside them; completion is
-# told the name of a shell.
-_ALLOWED = {("report/notebook.py", "exec"), ("report/notebook.py", "compile"), ("cli/completion.py", "shell=")}
+# told the name of a shell; a cluster is asked whether it answers by a Python of its own, with arguments in a list.
+_ALLOWED = {
+    ("report/notebook.py", "exec"),
+    ("report/notebook.py", "compile"),
+    ("cli/completion.py", "shell="),
+    ("study/cluster.py", "subprocess"),
+}
 _MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "subprocess"}
 _BARE = {"eval", "exec", "compile", "__import__"}
 _CALLS = {("os", "system"), ("os", "popen"), ("yaml", "load"), ("yaml", "full_load"), ("yaml", "unsafe_load"),

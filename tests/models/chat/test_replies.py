@@ -17,6 +17,7 @@ from smidgen.models.chat.base import NoReply, Reply, Sampling
 from smidgen.models.chat.budget import Usage
 from smidgen.models.chat.replies import ReplyStore, reply_key
 from smidgen.pairs import Message
+from smidgen.runs import CannotWrite
 
 ANSWER = Reply(text="Yes.\n\x00 汉 🙂", model="m", cut=True, prompt_tokens=7, completion_tokens=3, cost=0.5)
 MOST = Usage(100, 20)
@@ -231,5 +232,5 @@ def test_another_kind_of_file_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(SmidgenError, match="got another kind"):
         ReplyStore(path)
     assert path.read_bytes() == before
-    with pytest.raises(SmidgenError, match="expected to read and write it"):
+    with pytest.raises(CannotWrite, match="to be writable, got: Permission denied"):
         ReplyStore(tmp_path)
