@@ -93,6 +93,7 @@ def test_another_process_knows_it_too(plugin: Write) -> None:
         ("unclear", "def (:\n", "SyntaxError"),
         ("longer", JUDGE, "a judge named longer is registered already"),
         ("missing", "import no_such_module\n", "no_such_module"),
+        ("script", "import sys\nsys.exit(0)\n", r"SystemExit in .*script\.py, line 2"),
     ],
 )
 def test_a_plugin_that_does_not_run_says_where_and_why(plugin: Write, name: str, text: str, said: str) -> None:
@@ -132,8 +133,10 @@ def test_a_loss_is_a_command_however_late_it_comes(
     monkeypatch.setattr(loss, "_functions", dict(loss._functions))
     argv = ["train", "linear_pull", "--help"]
     assert main(argv) == 2
-    assert main([*argv, "--plugin", str(plugin("linear_pull", LOSS))]) == 0
-    assert "--slope FLOAT" in capsys.readouterr().out
+    path = str(plugin("linear_pull", LOSS))
+    for given in (["--plugin", path], [f"--plugin={path}"]):
+        assert main([*argv, *given]) == 0
+        assert "--slope FLOAT" in capsys.readouterr().out
     del train_app["linear_pull"]
 
 
@@ -148,3 +151,22 @@ def test_a_changed_plugin_is_other_work(plugin: Write, tmp_path: Path, capsys: p
     path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     assert main(argv) == 2
     assert "run" in capsys.readouterr().err
+
+
+def test_plugins_of_one_name_count_both(plugin: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for n, place in enumerate(("one", "other")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "mine.py").write_text(JUDGE.replace("{name}", f"louder{n}"), encoding="utf-8")
+    row = {"prompt": "How?", "chosen": "So.", "rejected": "No."}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    files = [tmp_path / place / "mine.py" for place in ("one", "other")]
+    argv = ["prepare", "--pairs", str(tmp_path / "pairs.jsonl"), "--out", str(tmp_path / "run")]
+    argv += [word for file in files for word in ("--plugin", str(file))]
+    assert main(argv) == 0, capsys.readouterr().err
+    for file in files:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write("# changed\n")
+        assert main(argv) == 2
+        assert "other plugins" in capsys.readouterr().err
+        file.write_text(file.read_text(encoding="utf-8").removesuffix("# changed\n"), encoding="utf-8")
+    assert main(argv) == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,34 @@ def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
     assert names(folder) == ["others"]
     assert names(tmp_path) == ["model"]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+def test_folders_in_a_folder_can_be_entered(tmp_path: Path) -> None:
+    """A tokenizer with several chat templates keeps them in one."""
+    with atomic_folder(tmp_path / "model") as part:
+        (part / "additional_chat_templates").mkdir()
+        (part / "additional_chat_templates" / "tool.jinja").write_text("{{ messages }}")
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in sorted((tmp_path / "model").rglob("*"))]
+    assert modes == [0o755, 0o644]
+
+
+def test_threads_that_write_at_once_leave_the_permissions_of_new_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+    real = os.umask
+
+    def slow(mask: int) -> int:
+        before = real(mask)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+        return before
+
+    monkeypatch.setattr(os, "umask", slow)
+    writers = [threading.Thread(target=write_json, args=(tmp_path / name, {})) for name in "ab"]
+    for thread in writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    (tmp_path / "new").write_text("")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o644

@@ -132,5 +132,7 @@ def test_the_hub_loader_reads_a_dataset_like_hh_rlhf(hub, write_jsonl, tmp_path)
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_hub_that_cannot_be_reached_says_so(hub):
-    with pytest.raises(InvalidData, match=r"Anthropic/hh-rlhf: expected a dataset .* got \w+: .* or download it"):
+    with pytest.raises(
+        InvalidData, match=r"Anthropic/hh-rlhf: expected a file, .* dataset .* got \w+: .* or download it"
+    ):
         load_rows("Anthropic/hh-rlhf#harmless-base")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,23 @@ from smidgen.models.logprobs import AnswerLogps, find_layout
 from smidgen.training.checkpoints import Keep
 from smidgen.training.loop import LossTerms, Recipe, draw_batches, train
 from smidgen.training.losses import loss
-from smidgen.training.parts import Parts, step_parts
+from smidgen.training.parts import Parts, in_memory, step_parts
 from smidgen.training.preference import PairBatch, collate_pairs, preference_objective
 
 RECIPE = Recipe(learning_rate=1e-3, steps=6, batch_size=8, dtype="float32", schedule="linear")
 TOKENS = 11
 PAIRS = [EncodedPair(i, (3 + i % 7, 4, 5, 6), (60 + i % 9, 61, 62, 0), (90 + i % 5, 91, 0)) for i in range(24)]
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A batch that is its size alone."""
+
+    size: int
+    weight: float = 1.0
+
+    def __len__(self) -> int:
+        return self.size
 
 
 class Killed(Exception):
@@ -99,6 +110,34 @@ def test_a_training_that_goes_on_remembers_the_size(
     found, sizes = trained(tiny, start, RECIPE, float("inf"), keep=keep)
     assert set(sizes) == {2}
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_halving_never_joins_parts_that_are_small_for_one_long_example() -> None:
+    """Half of the long one's tokens are more than the others' parts were allowed."""
+    parts = Parts([[0], [1], [2]], [30, 6, 6], lambda examples: Sized(len(examples)))
+    asked: list[int] = []
+
+    def compute(parts: Any) -> None:
+        for part in parts:
+            asked.append(len(part))
+            raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(SmidgenError, match="one example of 30 tokens"):
+        in_memory(compute, parts, start_anew=lambda: None)
+    assert asked == [1]
+
+
+def test_what_was_halved_is_counted_halved_at_the_next_step(
+    tiny: LanguageModel, start: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(
+        "smidgen.training.loop.refuse_too_large_a_part",
+        lambda model, parts, recipe, device: counted.append(parts.most_tokens()),
+    )
+    with pytest.warns(UserWarning):
+        trained(tiny, start, RECIPE, 4)
+    assert counted == [8 * TOKENS, *[4 * TOKENS] * 5]
 
 
 def test_an_example_that_does_not_fit_alone_is_told(tiny: LanguageModel, start: dict[str, Tensor]) -> None:

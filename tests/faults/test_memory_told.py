@@ -34,6 +34,12 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever tests before these have freed does not count here."""
+    monkeypatch.setattr("smidgen.models.memory.kept_memory", lambda: 0)
+
+
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
     """What the kernel tells of a machine with 16 GB, of which 8 are available."""
@@ -57,7 +63,7 @@ def test_the_tightest_group_above_counts_without_what_it_caches(proc: Path, tmp_
     tight = groups if container else groups / "jobs"
     write(tight / "memory.max", f"{4 * GB}\n")
     write(tight / "memory.current", f"{3 * GB}\n")
-    write(tight / "memory.stat", f"anon {GB}\ninactive_file {GB}\n")
+    write(tight / "memory.stat", f"anon {GB}\ninactive_file {GB // 2}\nactive_file {GB // 2}\n")
     if not container:
         write(groups / "jobs" / "mine" / "memory.max", "max\n")
         write(groups / "jobs" / "mine" / "memory.current", f"{GB}\n")
@@ -97,6 +103,28 @@ def test_a_limit_of_the_process_counts() -> None:
         ):
             refuse_beyond(5 * GB, CPU, what="a feast", do="Fast.")
         refuse_beyond(1, CPU, what="a crumb", do="")
+
+
+_TAKES_AGAIN = """
+import resource, torch
+from smidgen.models.allocator import keep_freed_memory
+from smidgen.models.memory import room
+keep_freed_memory()
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 2 * 10**9
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+taken = torch.ones(250_000_000)
+print(room(torch.device("cpu")).free)
+del taken
+print(room(torch.device("cpu")).free)
+"""
+
+
+def test_what_this_process_has_freed_can_be_taken_again() -> None:
+    """A step's activations are kept for the next one, which must not be refused for them."""
+    done = subprocess.run([sys.executable, "-c", _TAKES_AGAIN], capture_output=True, text=True, check=True)
+    while_taken, freed = map(int, done.stdout.split())
+    assert while_taken < 1.1 * GB and freed > 1.8 * GB
 
 
 def test_optimiser_and_gradients_are_counted_before_the_first_step() -> None:
@@ -189,6 +217,21 @@ def huge(folder: Path, tiny: LanguageModel, n: int) -> Path:
 def test_a_model_that_has_no_room_is_refused_before_it_is_read(tiny: LanguageModel, tmp_path: Path) -> None:
     folder = huge(tmp_path / "model", tiny, 10**11)
     with pytest.raises(SmidgenError, match=r"the 100,000,000,000 weights of .* in float32, at least 400\.00 GB; got"):
+        load_language_model(folder)
+
+
+def test_weights_that_stand_there_in_two_forms_are_counted_once(tiny: LanguageModel, tmp_path: Path) -> None:
+    """Some hubs' folders hold the shards, and all of them in one file that nobody loads."""
+    folder = huge(tmp_path / "model", tiny, 10**11)
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    tiny.model.save_pretrained(folder, max_shard_size="20KB")
+    assert len([*folder.glob("model-*.safetensors")]) > 1
+    n = sum(p.numel() for p in tiny.model.parameters())
+    assert sum(p.numel() for p in load_language_model(folder).model.parameters()) == n
+    shard = huge(tmp_path / "other", tiny, 10**11) / "model.safetensors"
+    shard.rename(folder / "model-00001-of-00002.safetensors")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model-00001-of-00002.safetensors"}}')
+    with pytest.raises(SmidgenError, match="the 100,000,000,000 weights of"):
         load_language_model(folder)
 
 

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from tests.hostile.readers import OTHER, PAIR
@@ -23,12 +24,13 @@ from smidgen.data.tables import neutralise
 from smidgen.errors import UsageError
 from smidgen.report.artefacts import read_run
 from smidgen.runs import atomic_folder, atomic_write
+from smidgen.selection.feature_store import ColumnGroup, FeatureStore
 from smidgen.web.material import read_material
 from smidgen.web.serve import _leading_to  # pyright: ignore[reportPrivateUsage]
 
 Run = Callable[..., tuple[int, str, str]]
-ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\b\u202e\u2066\ud800\x7f"
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\b\u061c\u2028\u202e\u2066\ud800\x7f"
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @pytest.fixture
@@ -71,6 +73,32 @@ def test_a_command_writes_nothing_through_a_link(run: Run, tmp_path: Path) -> No
     code, _, err = run("prepare", "--pairs", "pairs.jsonl", "--out", "made")
     assert code == 2 and "a link settings.yaml" in err
     assert (tmp_path / "precious").read_text() == "keep me"
+
+
+def test_features_are_written_through_no_link(tmp_path: Path) -> None:
+    """Whoever hands on a folder knows how a column's file will be called."""
+    columns = {"_n": np.arange(3)}
+    group = ColumnGroup(
+        name="g", columns=("_n",), decides=dict, prepare=lambda _: lambda rows: {"_n": columns["_n"][rows]}
+    )
+    work, precious = tmp_path / "work", tmp_path / "precious.npy"
+
+    def measured() -> np.ndarray:
+        return FeatureStore(work, [group], n_rows=3, pairs="x").read("_n")
+
+    assert measured().tolist() == [0, 1, 2]
+    (folder,) = work.iterdir()
+    np.save(precious, np.arange(10, 13))
+    (folder / "filled.json").unlink()
+    (folder / "_n.npy").unlink()
+    (folder / "_n.npy").symlink_to(precious)
+    with pytest.raises(UsageError, match=r"a link _n\.npy that leads to"):
+        measured()
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"a link g-.* that leads to"):
+        measured()
+    assert np.load(precious).tolist() == [10, 11, 12]
 
 
 def test_writing_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:

@@ -77,7 +77,10 @@ class Manned:
 
 @pytest.fixture(scope="module")
 def manned() -> Iterator[Manned]:
+    import ray  # before the command does, as a script may: it must change nothing of what Ray makes of the environment
+
     said: list[str] = []
+    assert not ray.is_initialized()
     with open_executor("ray", address=None, workers=2, threads=1, say=said.append) as placed:
         from ray import cloudpickle
 

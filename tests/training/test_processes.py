@@ -170,13 +170,21 @@ def test_launched_twice_it_ends_where_it_does_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["sft", "reward"])
-def test_answers_and_rewards_end_where_one_process_ends(arguments: list[str], tmp_path: Path, command: str) -> None:
-    given = ["train", command, *arguments[2:]]
+@pytest.mark.parametrize("command", [["sft"], ["reward", "--heldout-share", "0"]], ids=["sft", "reward"])
+def test_answers_and_rewards_end_where_one_process_ends(
+    arguments: list[str], tmp_path: Path, command: list[str]
+) -> None:
+    at = arguments.index("--heldout")
+    given = ["train", *command, *arguments[2:at], *arguments[at + 2 :]]
     one = json.loads(run("smidgen", *given, "--out", tmp_path / "one"))
     two = json.loads(run(*launched(FSDP2), "-m", "smidgen", *given, "--out", tmp_path / "two"))
     assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
-    torch.testing.assert_close(weights_of(tmp_path / "two"), weights_of(tmp_path / "one"), atol=2e-5, rtol=0)
+    # Attention does not see the keys' bias: its gradient is rounding alone, and Adam takes whole steps by it.
+    two_ends, one_ends = (
+        {name: weights for name, weights in weights_of(tmp_path / out).items() if "c_attn.bias" not in name}
+        for out in ("two", "one")
+    )
+    torch.testing.assert_close(two_ends, one_ends, atol=2e-5, rtol=0)
 
 
 @pytest.mark.slow

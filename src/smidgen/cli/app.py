@@ -153,6 +153,16 @@ def _plug_in(files: Sequence[str | Path]) -> None:
         import_module("smidgen.cli.train").offer_losses()
 
 
+def _plugins_among(tokens: Sequence[str]) -> list[str]:
+    """What stands behind `--plugin`, before anything else is parsed.
+
+    >>> _plugins_among(["--plugin", "a.py", "--plugin=b.py", "train", "--help"])
+    ['a.py', 'b.py']
+    """
+    joined = [token.removeprefix("--plugin=") for token in tokens if token.startswith("--plugin=")]
+    return [value for flag, value in pairwise(tokens) if flag == "--plugin"] + joined
+
+
 def flag_name(name: str) -> str:
     """An argument's flag; a flag that is repeated is named for one value."""
     return "selector" if name == "selectors" else default_name_transform(name)
@@ -177,7 +187,7 @@ def _run(tokens: Sequence[str]) -> int:
     as_json = wants_json(tokens)
     try:
         if asks_for_help(tokens):  # help pages are printed before `launch` is called
-            _plug_in([value for flag, value in pairwise(tokens) if flag == "--plugin"])
+            _plug_in(_plugins_among(tokens))
         return build_app(full_help="--help-all" in tokens).meta(tokens) or 0
     except BrokenPipeError:
         raise

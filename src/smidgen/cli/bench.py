@@ -46,7 +46,8 @@ def bench(
 
     Args:
         model: A folder in Hugging Face format, or a hub name.
-        patterns: Further refusal patterns: a file, one a line; repeatable. The shipped lists are always reported.
+        patterns: Further refusal patterns: a file, one a line; repeatable. Plain text, no regular expressions. The
+            shipped lists are always reported, and `score` is that of `common`.
         anywhere: The list of the number that counts as the exercise does: a pattern anywhere, in the prompt too.
         completions: Keep every prompt's continuation in this JSONL file; must not exist yet.
         max_new_tokens: Longest continuation; 32 tokens, for personas and arguments 64.

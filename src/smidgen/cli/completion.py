@@ -25,14 +25,10 @@ _NAME = "smidgen"
 def completion(shell: Shell, /) -> Outcome:
     """Print a script that makes a shell complete commands and flags.
 
-    bash: smidgen completion bash > ~/.local/share/bash-completion/completions/smidgen
-
-    zsh: smidgen completion zsh > FOLDER/_smidgen, where FOLDER is one of $fpath; before compinit
-
-    fish: smidgen completion fish > ~/.config/fish/completions/smidgen.fish
-
     Args:
-        shell: bash, zsh or fish.
+        shell: bash, zsh or fish. The script is printed. For bash, `source <(smidgen completion bash)` in ~/.bashrc; for
+            zsh, into the file _smidgen of a folder of $fpath, before compinit; for fish, into
+            ~/.config/fish/completions/smidgen.fish.
     """
     script = completion_script(shell, json.loads(COMPLETION_FLAGS.read_text(encoding="utf-8")))
     return Outcome({"shell": shell, "script": script}, script.rstrip("\n"))

@@ -65,9 +65,8 @@ def claimed(
     """Hold the folder `out` for one piece of work: this command, with these arguments, on inputs of this content.
 
     The same work may take the folder up again; other work there is never touched, and no other process may be at work
-    there. Work that is refused before it has
-    made anything (bad settings, bad data), or was a dry run, gives the folder back for the corrected command; not a
-    folder in which earlier work of the same kind stands.
+    there. Work that is refused before it has made anything (bad settings, bad data), or was a dry run, gives the folder
+    back for the corrected command; not a folder in which earlier work of the same kind stands.
 
     Args:
         out: The folder, made where it is missing.
@@ -103,7 +102,8 @@ def _claimed(
     identity = {name: value for name, value in settings.items() if name not in free}
     identity |= {"command": command, "inputs": {str(name): input_hash(name) for name in inputs}}
     if plugins := loaded_plugins():
-        identity["plugins"] = {Path(file).name: file_hash(Path(file)) for file in plugins}
+        # Two may have the same name; a folder that is moved keeps its work.
+        identity["plugins"] = sorted([Path(file).name, file_hash(Path(file))] for file in plugins)
     was_held = (out / "run.json").exists()
     open_run(out, identity, beside=stores)
     try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-# Controls but tab and line feed; what turns the direction of writing; halves of surrogate pairs, which no UTF-8 holds.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Controls but tab and line feed; what turns the direction of writing, or breaks a line; halves of surrogate pairs, for
+# which there is no UTF-8.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown(text: str) -> str:

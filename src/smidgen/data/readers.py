@@ -86,7 +86,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 class _Watched(io.RawIOBase):
     """The bytes of a packed file, which end in InvalidData where they are more than any text packs to."""
 
-    def __init__(self, unpacked: IO[bytes], path: Path) -> None:
+    def __init__(self, unpacked: gzip.GzipFile, path: Path) -> None:
         self._unpacked, self._path = unpacked, path
         self._left = most_unpacked(path)
 

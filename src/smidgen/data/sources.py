@@ -235,9 +235,9 @@ def _hub_records(hub: HubName) -> Iterator[Record]:
         )
     except Exception as error:  # the loader raises errors of many libraries, down to the network's
         raise InvalidData(
-            f"{hub.path}: expected a dataset that the Hugging Face hub can give, split {hub.split!r}, got "
-            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}. Check the name and the connection, "
-            "or download it and give its folder."
+            f"{hub.path}: expected a file, a folder or a dataset that the Hugging Face hub can give, split "
+            f"{hub.split!r}, got {type(error).__name__}: {str(error).partition(chr(10))[0]}. Check the name and the "
+            "connection, or download it and give its folder."
         ) from error
     for row, columns in enumerate(dataset, start=1):
         yield row, _own_values(dict(columns))

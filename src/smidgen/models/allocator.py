@@ -11,6 +11,12 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 
+class _Mallinfo2(ctypes.Structure):
+    """What glibc tells of its heaps, since 2.33; from its malloc.h."""
+
+    _fields_ = (("before", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t))
+
+
 @cache
 def keep_freed_memory() -> None:
     """Tell glibc not to give large blocks back to the system; elsewhere, nothing happens.
@@ -27,3 +33,15 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def kept_memory() -> int:
+    """Bytes that this process has freed and glibc holds for its next use; 0 where nobody says."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except AttributeError:  # not glibc, or an old one
+        return 0
+    mallinfo2.restype = _Mallinfo2
+    return mallinfo2().fordblks

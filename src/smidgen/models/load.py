@@ -113,7 +113,7 @@ def load_language_model(
 def _refuse_too_large(name: str, dtype: str, device: torch.device) -> None:
     """SmidgenError where the weights of a folder have no room; those of a hub are known once they are here."""
     try:
-        n = sum(map(_n_weights, Path(name).expanduser().glob("*.safetensors")))
+        n = sum(map(_n_weights, _weight_files(Path(name).expanduser())))
     except (OSError, ValueError, TypeError, AttributeError, KeyError, struct.error):
         # Whoever reads them says what is wrong with the files.
         return
@@ -125,6 +125,14 @@ def _refuse_too_large(name: str, dtype: str, device: torch.device) -> None:
         what=f"the {n:,} weights of {name} in {dtype}",
         do=f"Give {smaller}a smaller model, or a machine with more.",
     )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Those of a model's files that are loaded; others, of the same weights in another form, may stand beside them."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists() or not index.exists():
+        return [whole] if whole.exists() else []
+    return [folder / name for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))]
 
 
 def _n_weights(file: Path) -> int:

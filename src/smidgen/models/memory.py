@@ -1,25 +1,26 @@
 """How much memory there is, before it is taken: a processor's process that takes too much is killed, not told.
 
 What is free is the least of what the machine has, what every control group around this process allows, and what its
-own limit of addresses leaves.
+own limit of addresses leaves; and on top of it what this process has freed and keeps, which nobody else can have.
 """
 
 from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from smidgen.errors import SmidgenError
+from smidgen.models.allocator import kept_memory
 
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
-# Names of a group's limit, of what it uses, and of the part of that which the kernel gives back when asked: files that
+# Names of a group's limit, of what it uses, and of the parts of that which the kernel gives back when asked: files that
 # are cached. Of version 2 and of version 1 of control groups.
-_V2 = ("memory.max", "memory.current", "inactive_file")
-_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = ("memory.max", "memory.current", ("inactive_file", "active_file"))
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,7 +50,9 @@ def room(device: torch.device, *, proc: Path = _PROC, cgroups: Path = _CGROUPS) 
         return Room(free + unused, f"of the {in_gb(total)} of {torch.cuda.get_device_name(device)}")
     if device.type != "cpu":
         return None
-    return min((*_of_machine(proc), *_of_groups(proc, cgroups), *_of_process(proc)), default=None)
+    found = min((*_of_machine(proc), *_of_groups(proc, cgroups), *_of_process(proc)), default=None)
+    # For the kernel that is taken; a training whose second step takes what its first has freed would be refused.
+    return found and replace(found, free=found.free + kept_memory())
 
 
 def _of_machine(proc: Path) -> Iterator[Room]:
@@ -76,12 +79,12 @@ def _of_groups(proc: Path, cgroups: Path) -> Iterator[Room]:
                     yield from _of_group(group, *names)
 
 
-def _of_group(group: Path, limit_name: str, usage_name: str, cached_name: str) -> Iterator[Room]:
+def _of_group(group: Path, limit_name: str, usage_name: str, cached_names: tuple[str, ...]) -> Iterator[Room]:
     limit, usage = (_text(group / name).strip() for name in (limit_name, usage_name))
     # Without a limit, version 2 says "max", and version 1 a number that no machine has.
     if limit.isdecimal() and usage.isdecimal() and int(limit) < 1 << 60:
         stat = dict(line.split()[:2] for line in _text(group / "memory.stat").splitlines())
-        free = int(limit) - int(usage) + int(stat.get(cached_name, 0))
+        free = int(limit) - int(usage) + sum(int(stat.get(name, 0)) for name in cached_names)
         yield Room(max(0, free), f"within the limit of {in_gb(int(limit))} of the control group {group}")
 
 

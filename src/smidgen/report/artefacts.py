@@ -228,10 +228,10 @@ def read_kept(path: Path) -> tuple[KeptPair, ...]:
 
 
 def _kept(row: dict[str, Any]) -> KeptPair:
-    idx, *texts = (row.pop(name) for name in COLUMNS)
-    if None in (idx, *texts, *row):
+    idx, prompt, chosen, rejected = (row.pop(name) for name in COLUMNS)
+    if None in (idx, prompt, chosen, rejected, *row):
         raise ValueError(f"a row has fewer or more cells than the header, near idx {idx}")
-    return KeptPair(int(idx), *texts, {name: value for name, value in row.items() if value})
+    return KeptPair(int(idx), prompt, chosen, rejected, {name: value for name, value in row.items() if value})
 
 
 def _optional_json(path: Path) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """A run's folder: files appear whole or not at all, what is done stays done, and one process at a time is at work."""
 
 from smidgen.runs.files import (
+    LOCK,
     atomic_folder,
     atomic_write,
     json_lines,
@@ -11,7 +12,7 @@ from smidgen.runs.files import (
     write_json,
     write_text,
 )
-from smidgen.runs.folder import LOCK, held, open_run
+from smidgen.runs.folder import held, open_run
 from smidgen.runs.hashes import content_hash, file_hash
 from smidgen.runs.interrupts import deaf_children, run_async, uninterrupted
 from smidgen.runs.room import CannotWrite, explained, room_told

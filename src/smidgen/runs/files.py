@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from smidgen.runs.room import room_told
 # Between the point and the end, `tempfile` puts eight characters of its own.
 _PART = ".part"
 _LEFT = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
+# Held by the process that is at work in a run's folder.
+LOCK = "run.lock"
+_asking_for_mask = threading.Lock()
 
 
 @contextmanager
@@ -66,9 +70,9 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
         try:
             yield part
             part.chmod(_let(0o755))
-            for file in part.iterdir():
-                file.chmod(_let(0o644))
-                _sync(file)
+            for path in part.rglob("*"):
+                path.chmod(_let(0o755 if path.is_dir() else 0o644))
+                _sync(path)
             _sync(part)
             old = folder.replace(_part_folder(folder)) if folder.exists() else None
             part.replace(folder)
@@ -82,9 +86,11 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
 
 def _let(mode: int) -> int:
     """Of these permissions, those that the user gives to new files."""
-    # It can only be read by setting it; what another thread makes meanwhile is the more private.
-    mask = os.umask(0o077)
-    os.umask(mask)
+    # It can only be read by setting it; what another thread makes meanwhile is the more private. Two threads that read
+    # it at once would leave it so.
+    with _asking_for_mask:
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mode & ~mask
 
 
@@ -99,22 +105,26 @@ def _part_folder(folder: Path) -> Path:
 
 
 def sweep(folder: Path | str) -> None:
-    """Remove what processes that were killed while they wrote left anywhere in a folder that nobody else writes to."""
+    """Remove what processes that were killed while they wrote left in a run's folder that this process holds.
+
+    Of the folders below it, those that are held are left alone: other processes may be at work there.
+    """
     for place, folders, files in os.walk(folder):
         for name in [name for name in folders if _LEFT.fullmatch(name)]:
             folders.remove(name)
             if not Path(place, name).is_symlink():
-                shutil.rmtree(Path(place, name))
+                shutil.rmtree(Path(place, name), ignore_errors=True)
         for name in files:
             if _LEFT.fullmatch(name):
-                Path(place, name).unlink()
+                Path(place, name).unlink(missing_ok=True)
+        folders[:] = [name for name in folders if not Path(place, name, LOCK).exists()]
 
 
 def sweep_beside(path: Path) -> None:
     """Remove what processes that were killed while they wrote this very file left beside it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{_PART}"):
         if _LEFT.fullmatch(left.name):
-            left.unlink()
+            left.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 
 from smidgen import __version__
 from smidgen.errors import SmidgenError, UsageError
-from smidgen.runs.files import read_json, sweep, write_json
+from smidgen.runs.files import LOCK, read_json, sweep, sweep_beside, write_json
 from smidgen.runs.interrupts import holding
 from smidgen.runs.room import room_told
 
-LOCK = "run.lock"
 # Of the files that an unfinished run goes on from: to be raised whenever one of them changes its form. Runs from before
 # versions were written down count as 0.
 FILES_VERSION = 1
@@ -41,7 +40,6 @@ def held(folder: Path | str) -> Iterator[None]:
         lock = _locked(folder / LOCK)
     try:
         with holding():
-            sweep(folder)
             yield
     finally:
         # Removed while it is held, so that nobody's but one's own goes.
@@ -91,7 +89,8 @@ def open_run(folder: Path | str, identity: dict[str, Any], *, beside: Collection
     """Make or reopen a run's folder for exactly this work.
 
     `identity` is what the run's results depend on (settings, input hashes). A folder that holds other work is
-    never overwritten: resuming needs the same identity. Names `beside` are no work and may stand in any folder.
+    never overwritten: resuming needs the same identity. Names `beside` are no work and may stand in any folder. What
+    killed processes left of half-written files goes, once the folder is known to be this work's; so it must be held.
 
     Raises:
         UsageError: The folder belongs to a run with another identity, holds something that is not a run, or an
@@ -113,12 +112,19 @@ def open_run(folder: Path | str, identity: dict[str, Any], *, beside: Collection
                 f"{folder} holds a run with other {', '.join(keys)}; expected the same to resume it. "
                 "Give another --out, or move that folder away."
             )
-        return folder
+    else:
+        _begin(folder, marker, identity, beside)
+    sweep(folder)
+    return folder
+
+
+def _begin(folder: Path, marker: Path, identity: dict[str, Any], beside: Collection[str]) -> None:
+    # A process that was killed before it had claimed the folder may have left half of the marker.
+    sweep_beside(marker)
     if folder.exists() and any(path.name not in {*beside, LOCK} for path in folder.iterdir()):
         raise UsageError(f"{folder} is not empty and holds no run of this project; give another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(marker, {**identity, **dict(zip(_BESIDE_IDENTITY, (FILES_VERSION, __version__), strict=True))})
-    return folder
 
 
 def _check_version(folder: Path, version: int, writer: str | None) -> None:

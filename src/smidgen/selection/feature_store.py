@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from smidgen import __version__
+from smidgen.data.links import refuse_links_out
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import SmidgenError
 from smidgen.pairs import PairTable
@@ -106,7 +107,7 @@ class FeatureStore:
         """A column, memory-mapped and read-only; its group is measured where that has not been done.
 
         Raises:
-            SmidgenError: The disk has no room, or the store is damaged.
+            SmidgenError: The disk has no room, the store is damaged, or a link in it leads out of it.
         """
         if name not in self._measured:
             self._measured |= self._measure(self._group_of[name])
@@ -122,6 +123,9 @@ class FeatureStore:
     def _measure(self, group: ColumnGroup) -> dict[str, np.ndarray]:
         decides = {"version": __version__, "pairs": self._pairs, "block": self._block, "group": group.decides()}
         folder = self._folder / f"{group.name}-{content_hash(decides)}"
+        # Columns are written in place, and so would be what a link leads to.
+        refuse_links_out(self._folder)
+        refuse_links_out(folder)
         marker = read_json(folder / _MARKER) if (folder / _MARKER).exists() else {"rows": 0, "shapes": {}}
         if marker["rows"] < self._n_rows:
             starts = range(marker["rows"], self._n_rows, self._block)

@@ -74,7 +74,7 @@ def build_certificate(
         "second_endpoint": {
             name: {**rounded(found), "passed": name not in answer.failed} for name, found in answer.endpoints.items()
         },
-        **_loss(confirmation, delta, confidence),
+        **_loss(confirmation, delta, confidence, claimed=non_inferior),
         "comparisons": {name: rounded(found) for name, found in comparisons.items()},
         "detectors": {name: detector.as_dict() for name, detector in detectors.items()},
         "left_out": confirmation.left_out,
@@ -119,18 +119,14 @@ def _step(test: SizeTest) -> dict[str, Any]:
     }
 
 
-def _loss(confirmation: Confirmation, delta: float, confidence: float) -> dict[str, Any]:
+def _loss(confirmation: Confirmation, delta: float, confidence: float, *, claimed: bool) -> dict[str, Any]:
     """What is lost at most: the upper bound of full minus subset, for this size alone and for the whole sequence."""
     bound = -confirmation.answer.difference.lower_bound
     whole = sequence_loss_bound(confirmation.tests, delta)
-    if bound >= 0:
-        statement = (
-            f"At {confidence:.0%} confidence this size, taken alone, scores at most {bound:.3f} below full data."
-        )
-    else:
-        statement = (
-            f"At {confidence:.0%} confidence this size, taken alone, scores at least {-bound:.3f} above full data."
-        )
+    measured = f"at most {bound:.3f} below" if bound >= 0 else f"at least {-bound:.3f} above"
+    # Read right after "nothing is claimed", a bound alone would be taken for the claim.
+    opening = "At" if claimed else "Measured, not claimed: at"
+    statement = f"{opening} {confidence:.0%} confidence this size, taken alone, scores {measured} full data."
     return {
         "loss_bound": round(bound, 6),
         "loss_bound_sequence": None if whole is None else round(whole, 6),

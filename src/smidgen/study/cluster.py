@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.study.scratch import hold, let_go
@@ -55,8 +57,7 @@ def ray_cluster(address: str | None, *, processors: int) -> Iterator[None]:
     with _environment({**_QUIET, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}):
         _check_token()
         _probe(address)
-        import ray
-
+        ray = _import_ray(here_only=False)
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         try:
             yield
@@ -68,8 +69,7 @@ def ray_cluster(address: str | None, *, processors: int) -> Iterator[None]:
 def _local(processors: int) -> Iterator[None]:
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _own_token()}
     with _environment({**_QUIET, **_LOOPBACK, **token}):
-        import ray
-
+        ray = _import_ray(here_only=True)
         folder = hold(f"ray-{secrets.token_hex(4)}")
         try:
             ray.init(
@@ -84,6 +84,19 @@ def _local(processors: int) -> Iterator[None]:
         finally:
             ray.shutdown()
             let_go(folder)
+
+
+def _import_ray(*, here_only: bool) -> ModuleType:
+    """Ray, with the environment as it is now; it reads it when it is imported, for which others may have been first."""
+    import ray
+    from ray._private import ray_constants
+    from ray._private.ray_logging import stdout_deduplicator
+    from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
+
+    stdout_deduplicator.skip_re = re.compile(_QUIET["RAY_DEDUP_LOGS_SKIP_REGEX"])
+    ray_constants.ENABLE_RAY_CLUSTER = not here_only
+    Config.initialize("")
+    return ray
 
 
 def check_installed() -> None:

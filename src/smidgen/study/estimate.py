@@ -126,4 +126,6 @@ def _shortest(work: Callable[[], object]) -> float:
 
 def _span(seconds: float) -> str:
     minutes = seconds / 60
+    if minutes < 1.5:
+        return "a minute"
     return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"

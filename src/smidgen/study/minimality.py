@@ -137,7 +137,7 @@ def minimality(reduction: Reduction, claimed: Pairs) -> dict[str, object]:
     last = own[-1] if own else reduction.rounds[-1]
     size, n = len(last.pairs), len(last.losses)
     share = -(-size // n)
-    which = "the claimed subset" if own else f"a nominee of {size:,} pairs, which is not the claimed subset"
+    which = "the claimed subset" if own else f"a nominee of {size:,} pairs (not the claimed subset)"
     if last.droppable:
         statement = (
             f"On dev, {last.droppable} of {n} groups of about {share:,} pairs could each be dropped from {which} "

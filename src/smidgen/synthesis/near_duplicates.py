@@ -123,7 +123,9 @@ class _Index:
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._rows: defaultdict[int, defaultdict[tuple[int, int], list[int]]] = defaultdict(lambda: defaultdict(list))
+        # Most shingles have one row; tables for those alone would take more memory than all texts.
+        self._first: dict[int, tuple[int, int, int]] = {}
+        self._more: defaultdict[int, defaultdict[tuple[int, int], list[int]]] = defaultdict(lambda: defaultdict(list))
 
     def candidates(self, ranked: _Ranked) -> set[int]:
         """All rows that may be near by this text, and few others."""
@@ -131,14 +133,22 @@ class _Index:
         return {
             row
             for i, shingle in self._prefix(ranked)
-            for (m, j), rows in self._rows.get(shingle, {}).items()
+            for (m, j), rows in self._holders(shingle)
             if self._may_be_near(n, m, min(n - i, m - j))
             for row in rows
         }
 
     def insert(self, row: int, ranked: _Ranked) -> None:
         for i, shingle in self._prefix(ranked):
-            self._rows[shingle][ranked.n, i].append(row)
+            if self._first.setdefault(shingle, (ranked.n, i, row))[2] != row:
+                self._more[shingle][ranked.n, i].append(row)
+
+    def _holders(self, shingle: int) -> Iterator[tuple[tuple[int, int], Sequence[int]]]:
+        """Size and position with the rows that have this shingle there; a size and position may come twice."""
+        if shingle in self._first:
+            m, j, row = self._first[shingle]
+            yield (m, j), (row,)
+            yield from self._more.get(shingle, {}).items()
 
     def _prefix(self, ranked: _Ranked) -> list[tuple[int, int]]:
         n = ranked.n

@@ -20,7 +20,7 @@ from smidgen.pairs import random_key
 from smidgen.runs import content_hash
 from smidgen.training.checkpoints import Keep, Keeper, Moving
 from smidgen.training.demand import refuse_too_large_a_model, refuse_too_large_a_part
-from smidgen.training.parts import Batch, in_memory, silent
+from smidgen.training.parts import Batch, Parts, in_memory, silent
 from smidgen.training.processes import last_part, more_passes, own_parameters, spread, whole
 from smidgen.training.recipe import Recipe, learning_rate_scale
 from smidgen.training.record import NotFinite, OnLog, Record, Row, TrainingLog
@@ -207,6 +207,8 @@ def _step(
     on_step: OnStep | None,
 ) -> None:
     optimizer, scaler = moving.optimizer, moving.scaler
+    if isinstance(parts, Parts) and moving.most_tokens is not None:
+        parts = parts.within(moving.most_tokens)
     refuse_too_large_a_part(runner, parts, recipe, moving.record.device)
     for group in optimizer.param_groups:
         group["lr"] = recipe.learning_rate * learning_rate_scale(moving.step, steps, recipe)
@@ -219,7 +221,8 @@ def _step(
         if moving.record.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    found, moving.most_tokens = in_memory(compute, parts, moving.most_tokens, start_anew=start_anew)
+    found, most_tokens = in_memory(compute, parts, start_anew=start_anew)
+    moving.most_tokens = most_tokens or moving.most_tokens
     scaler.unscale_(optimizer)
     norm = whole(torch.nn.utils.clip_grad_norm_(moving.parameters.values(), recipe.max_grad_norm))
     scaler.step(optimizer)

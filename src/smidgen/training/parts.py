@@ -103,7 +103,6 @@ def step_parts(
 def in_memory(
     compute: Callable[[Iterable[Any]], R],
     parts: Iterable[Batch],
-    most_tokens: int | None,
     *,
     start_anew: Callable[[], None],
 ) -> tuple[R, int | None]:
@@ -114,18 +113,16 @@ def in_memory(
     Args:
         compute: Takes the parts.
         parts: `Parts`, or batches that cannot be parted.
-        most_tokens: What an earlier step has found a part may have; None where none had to.
         start_anew: Undoes what an attempt has left.
 
     Returns:
-        What was computed, and the most tokens that a part may have from now on.
+        What was computed, and the most tokens that a part may have from now on; None where these parts did.
 
     Raises:
         SmidgenError: Memory does not suffice for one example; or several processes train, which exchange gradients
             and so cannot begin anew each by itself.
     """
-    if isinstance(parts, Parts) and most_tokens is not None:
-        parts = parts.within(most_tokens)
+    most_tokens = None
     while True:
         said = ""
         try:
@@ -155,7 +152,8 @@ def _is_exhausted(error: Exception) -> bool:
 def _half(parts: Iterable[Batch], said: str) -> int:
     """Half the tokens of the largest part; SmidgenError where there is none."""
     tokens = parts.most_tokens() if isinstance(parts, Parts) else 0
-    single = not isinstance(parts, Parts) or len(parts) == len(parts.within(max(1, tokens // 2)))
+    # Fewer, where one example alone has twice the tokens that the others' parts may have.
+    single = not isinstance(parts, Parts) or len(parts.within(max(1, tokens // 2))) <= len(parts)
     several = dist.is_initialized() and dist.get_world_size() > 1
     if single or several:
         what = "for one example" if single else "in each of several processes for a part"

@@ -41,6 +41,9 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
+    # Told to shard, accelerate has transformers leave new weights (a reward model's head) empty in all processes but
+    # the first; here each process cuts its shards from its own.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     try:
         yield
