@@ -121,7 +121,7 @@ def test_a_training_that_was_interrupted_says_how_to_go_on_and_does(
     def argv(out: str) -> list[str]:
         return [word.replace("{out}", str(tmp_path / out)) for word in commands["train"]]
 
-    for _ in range(3):
+    for _ in range(2):
         process = started(_COMMAND, *argv("stopped"))
         there = set((tmp_path / "stopped" / "run" / "checkpoints").glob("step-*"))
         wait_for(process, lambda there=there: bool(set(tmp_path.glob("stopped/run/checkpoints/step-*")) - there))
