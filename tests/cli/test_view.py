@@ -74,6 +74,16 @@ def test_ctrl_c_is_how_it_ends_and_nothing_is_lost(tmp_path):
 
 
 @pytest.mark.slow
+def test_ctrl_c_as_soon_as_the_address_is_known_ends_it_as_any_other(pairs):
+    for _ in range(5):
+        with served(pairs, "--json") as server:
+            server.process.send_signal(signal.SIGINT)
+            out, err = server.process.communicate(timeout=10)
+            assert (server.process.returncode, "Traceback" in err) == (0, False), err
+            assert json.loads(out)["address"] == server.base
+
+
+@pytest.mark.slow
 def test_a_given_port_is_taken_and_free_again_afterwards(pairs):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

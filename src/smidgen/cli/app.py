@@ -39,6 +39,7 @@ from smidgen.cli.outcome import Outcome
 from smidgen.cli.presets import preset_settings
 from smidgen.errors import UsageError
 from smidgen.plugins import load_plugins
+from smidgen.runs.interrupts import begun
 from smidgen.settings import parse_overrides, read_settings
 
 COMMANDS = {
@@ -130,7 +131,8 @@ def build_app(
         app.config = (*given, refuse_fractions)
         own_page = asks_for_help(tokens)
         with only_the_outcome(as_json=as_json and not own_page):
-            outcome = app(tokens)
+            command, bound, _ = app.parse_args(tokens)
+            outcome = begun(lambda: command(*bound.args, **bound.kwargs))
         if isinstance(outcome, Outcome):
             return finish(outcome, as_json=as_json)
         if as_json and not own_page:
