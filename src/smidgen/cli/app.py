@@ -37,6 +37,7 @@ from smidgen.cli.help import Help
 from smidgen.cli.numbers import refuse_fractions
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.presets import preset_settings
+from smidgen.cli.shown import warnings_shown
 from smidgen.errors import UsageError
 from smidgen.plugins import load_plugins
 from smidgen.runs.interrupts import begun
@@ -182,7 +183,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A hub that cannot be reached is one error at the end, not a line for each try.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
-        return _run(tokens)
+        with warnings_shown():
+            return _run(tokens)
     except BrokenPipeError:
         # The reader (`head`, a pager) has gone; leave nothing for the interpreter to flush into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -23,7 +23,7 @@ from cyclopts import ValidationError as InvalidValue
 from pydantic import ValidationError
 
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.shown import shown
+from smidgen.cli.shown import say, shown
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.runs import explained
 from smidgen.settings import out_of_range
@@ -89,7 +89,7 @@ def fail(failure: Failure, *, as_json: bool) -> int:
     if as_json:
         _print_object(failure.data)
         sys.stdout.flush()
-    print(f"smidgen: {shown(failure.message)}", file=sys.stderr)
+    say(f"smidgen: {failure.message}")
     return failure.exit_code
 
 

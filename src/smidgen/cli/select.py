@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -29,6 +28,7 @@ from smidgen.cli.flags import (
     Seed,
 )
 from smidgen.cli.outcome import Outcome, claimed, left_out
+from smidgen.cli.shown import say
 from smidgen.data.prepare import write_quarantine
 from smidgen.data.tables import write_subset
 from smidgen.data.templates import load_template
@@ -97,7 +97,7 @@ def select(
     with (
         claimed(out, "select", arguments, inputs, stores=(WORK,)),
         on_threads(threads),
-        open_executor(executor, address=address, workers=workers, threads=threads, say=_say) as placed,
+        open_executor(executor, address=address, workers=workers, threads=threads, say=say) as placed,
     ):
         features, _ = measure_features(
             lm,
@@ -141,10 +141,6 @@ def select(
         "subset": str(path),
     }
     return Outcome(result, "\n".join(lines), len(prepared.quarantine))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _aligned(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from smidgen.data.stores import refuse_programs
 from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel, computing_dtype
 from smidgen.models.logprobs import score_answers
@@ -36,6 +37,7 @@ class ReferenceStore:
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         with room_told(self._path), closing(sqlite3.connect(self._path, timeout=60)) as connection:
+            refuse_programs(connection, self._path)
             connection.execute("PRAGMA journal_mode=WAL")
             yield connection
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from smidgen.data.stores import refuse_programs
 from smidgen.errors import SmidgenError
 from smidgen.evaluation.endpoints import degenerate
 from smidgen.runs import room_told, uninterrupted
@@ -62,6 +63,7 @@ class StudyRecords:
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         with room_told(self.path), closing(sqlite3.connect(self.path, timeout=60)) as connection:
+            refuse_programs(connection, self.path)
             yield connection
 
     def add(self, trial: Trial, result: TrialResult) -> None:
