@@ -40,6 +40,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_world(11, n_pairs=120)
     for name, rows in (("pairs", made.pairs), ("heldout", made.heldout_pairs[:12])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for name, side in (("a", "chosen"), ("b", "rejected")):
+        rows = [{"prompt": pair["prompt"], "completions": [pair[side]]} for pair in made.pairs[:12]]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     for name in ("harmful_dev", "harmless_dev", "harmful_confirm", "harmless_confirm"):
         (folder / f"{name}.txt").write_text("\n".join(getattr(made, name)[:10]) + "\n", encoding="utf-8")
     texts = [f"user: {e['prompt']} assistant: {e['response']}" for e in made.sft_exchanges[:300]]
@@ -78,4 +81,16 @@ def commands(world: Path) -> dict[str, list[str]]:
             *("critique", "--task", "safety", "--prompts", f"{world}/harmful_dev.txt", "--out", "{out}/run.jsonl"),
             *("--teacher", "{teacher}", "--model", "scripted", "--concurrency", "3"),
         ],
+        "score": [
+            *("score", "--pairs", f"{world}/heldout.jsonl", "--out", "{out}/run.jsonl", "--task", "safety"),
+            *("--judge", "{teacher}", "--model", "scripted"),
+        ],
+        "generate": [
+            *("generate", *model, "--prompts", f"{world}/harmful_dev.txt", *out),
+            *("--completions=2", "--max-new-tokens=3", "--batch-size=4"),
+        ],
+        "compare": ["compare", f"{world}/a.jsonl", f"{world}/b.jsonl", "--judge", "longer", "--judge", "refusal", *out],
+        "export": ["export", f"{world}/pairs.jsonl", "--format", "trl", *out],
+        "explain": ["explain", "ratings", "--group", "1,1,2", "--group", "2,1,2", *out],
+        "bench": ["bench", *model, *dev, "--max-new-tokens=3", "--completions", "{out}/run.jsonl"],
     }
