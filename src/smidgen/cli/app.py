@@ -198,9 +198,9 @@ def _run(tokens: Sequence[str]) -> int:
             _plug_in(_plugins_among(tokens))
         full_help = "--help-all" in tokens
         return build_app(full_help=full_help, described=tokens[:1] if full_help else ()).meta(tokens) or 0
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
         raise
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:  # what panics in Rust is no Exception
         if failure := failure_of(error, tokens):
             return fail(failure, as_json=as_json)
         fail_by_defect(error, as_json=as_json)

@@ -125,7 +125,6 @@ class FeatureStore:
         folder = self._folder / f"{group.name}-{content_hash(decides)}"
         # Columns are written in place, and so would be what a link leads to.
         refuse_links_and_pipes(self._folder)
-        refuse_links_and_pipes(folder)
         marker = read_json(folder / _MARKER) if (folder / _MARKER).exists() else {"rows": 0, "shapes": {}}
         if marker["rows"] < self._n_rows:
             starts = range(marker["rows"], self._n_rows, self._block)
