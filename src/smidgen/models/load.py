@@ -166,7 +166,7 @@ def model_name(name_or_path: str | Path) -> str:
     return name
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """What a library's error says, with its kind where the words alone would be a riddle."""
     return str(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
 
