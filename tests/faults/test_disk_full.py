@@ -23,7 +23,19 @@ from smidgen.runs import CannotWrite, atomic_folder, atomic_write, held
 ROOT = Path(__file__).parents[2]
 # Of those that write several files one after the other, the disk has to be full at more than one.
 ONE_FILE = ("bench",)
-STAGES = ("prepare", "select", "train", "minimize", "critique", "score", "generate", "compare", "explain", "export", *ONE_FILE)
+STAGES = (
+    "prepare",
+    "select",
+    "train",
+    "minimize",
+    "critique",
+    "score",
+    "generate",
+    "compare",
+    "explain",
+    "export",
+    *ONE_FILE,
+)
 THREE_PARTS = (
     r"smidgen: expected room to write (\S+), got: No space left on device; [\d.]+ k?M?B of [\d.]+ k?M?B are free "
     r"there\. Make room, and run the same command again, or write to another disk; what was written before is whole\."
