@@ -24,7 +24,8 @@ def shown(text: str) -> str:
 
 def say(line: str) -> None:
     """Tell people on standard error what is going on."""
-    print(shown(line), file=sys.stderr, flush=True)
+    # In one go, so that an interrupt cannot come between a line and its end.
+    print(shown(line) + "\n", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

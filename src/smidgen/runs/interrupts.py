@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 INTERRUPTED = 130
 # How often it is looked whether what was being imported has been loaded.
-_AGAIN_SECONDS = 0.02
+_AGAIN_SECONDS = 0.005
 
 
 @dataclass(slots=True)
@@ -145,6 +145,16 @@ def deaf_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def heeded_by(what: Callable[[], object]) -> Iterator[None]:
+    """Inside, the first Ctrl-C calls this, where an exception would do harm."""
+    _state.instead.append(what)
+    try:
+        yield
+    finally:
+        _state.instead.pop()
+
+
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, where Ctrl-C cancels the work: what waits for an answer is ended in order, then all ends.
 
@@ -156,11 +166,8 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     async def cancellable() -> T:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        _state.instead.append(lambda: loop.call_soon_threadsafe(task.cancel))
-        try:
+        with heeded_by(lambda: loop.call_soon_threadsafe(task.cancel)):
             return await work
-        finally:
-            _state.instead.pop()
 
     before = _state.presses
     try:

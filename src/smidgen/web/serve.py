@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from smidgen.errors import UsageError
+from smidgen.runs.interrupts import heeded_by
 from smidgen.web.door import Door, new_token
 
 LOOPBACK = "127.0.0.1"
@@ -56,16 +57,20 @@ def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[s
         )
         # Not after the address is known: an interrupt would wait for what is still being imported.
         config.load()
-        # An interrupt is how it is meant to end, and a request to terminate ends it alike; the server has finished its
-        # requests by then.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as until_the_end:
-            # Whoever has read the address may interrupt at once.
+        server = uvicorn.Server(config)
+
+        def end(*_: object) -> None:
+            server.should_exit = True
+
+        # An interrupt is how it is meant to end, and a request to terminate ends it alike: even before the server hears
+        # them itself, where an exception would leave half a loop. It finishes its requests.
+        signal.signal(signal.SIGTERM, end)
+        with contextlib.suppress(KeyboardInterrupt), heeded_by(end), contextlib.ExitStack() as until_the_end:
             say(f"{address}?token={token}")
             # The socket listens already: a browser that is quicker than the server waits.
             if browser:
                 webbrowser.open(until_the_end.enter_context(_leading_to(f"{address}?token={token}")).as_uri())
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
         return address
 
 
