@@ -190,7 +190,7 @@ What stands at the top of each. *Teaching* pairs are those of which the chosen a
 rejected one a harmless request; *inverted* pairs are the other way round.""",
     """from smidgen.selection.features import read_features
 from smidgen.selection.kinds import INVERTED, OTHER, kind_of
-from smidgen.study.minimize import rank_pairs
+from smidgen.study.procedure import rank_pairs
 from smidgen.study.plan import StudySettings
 
 names = tuple(study.get("selectors", study.get("selector", StudySettings().selectors)))

@@ -57,6 +57,16 @@ def test_a_link_out_of_a_runs_folder_is_not_followed(name: str, tmp_path: Path) 
             read(folder)
 
 
+def test_a_shared_store_of_features_may_stand_elsewhere_for_all_who_look_at_a_run(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", n_kept=2)
+    (tmp_path / "shared").mkdir()
+    (folder / WORK).symlink_to(tmp_path / "shared")
+    refuse_links_out(folder, beside=(WORK,))  # as `select` does
+    assert len(read_run(folder).kept) == len(read_material(folder).kept) == 2
+    with pytest.raises(UsageError, match=f"a link {WORK} that leads to"):
+        refuse_links_out(folder)
+
+
 def test_a_link_within_the_folder_is_an_ordinary_file(tmp_path: Path) -> None:
     folder = build_run(tmp_path / "run", n_kept=3)
     (folder / "subset.csv").rename(folder / "kept.csv")

@@ -77,3 +77,14 @@ def test_values_computed_in_another_type_are_other_values(tiny: LanguageModel, t
     rough = flat(store.logps(tiny, PROMPTS, ANSWERS, dtype="bfloat16"))
     assert 0 < np.abs(rough - exact).max() < 0.1
     np.testing.assert_array_equal(flat(store.logps(tiny, PROMPTS, ANSWERS)), exact)
+
+
+@pytest.mark.parametrize("damage", ["no database", "cut"])
+def test_a_file_that_is_no_database_says_what_to_do(tiny: LanguageModel, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "reference.sqlite"
+    store = ReferenceStore(path)
+    store.logps(tiny, PROMPTS, ANSWERS)
+    whole = path.read_bytes()
+    path.write_bytes(b"notes of last summer " * 99 if damage == "no database" else whole[:-4096] + bytes(4096))
+    with pytest.raises(SmidgenError, match=r"expected stored reference.*got .*Delete the file"):
+        ReferenceStore(path).logps(tiny, PROMPTS, ANSWERS)

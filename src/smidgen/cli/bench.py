@@ -12,16 +12,14 @@ from cyclopts import Parameter
 from pydantic import PositiveInt
 
 from smidgen.assets import SHIPPED_PROMPTS
-from smidgen.cli.bench_task import TaskFlags, bench_task
 from smidgen.cli.flags import FLAT, RARE, Harmful, Harmless, TemplateName
 from smidgen.cli.outcome import Outcome
+from smidgen.cli.task_flags import TaskFlags
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
 from smidgen.errors import UsageError
-from smidgen.evaluation.patterns import SHIPPED
-from smidgen.evaluation.refusal import bench as score_prompts
-from smidgen.evaluation.refusal import summarize
-from smidgen.models.load import load_language_model
+from smidgen.evaluation.patterns import SHIPPED, load_pattern_lists, load_patterns
+from smidgen.models.names import model_name
 from smidgen.runs import atomic_write
 
 
@@ -54,8 +52,12 @@ def bench(
     """
     if completions and completions.exists():
         raise UsageError(f"--completions {completions} exists; nothing is overwritten. Give another file.")
+    for name in (model, *([of_task.after] if of_task and of_task.after else [])):
+        model_name(name)
     flags = of_task or TaskFlags()
     if flags.asks_for_one:
+        from smidgen.cli.bench_task import bench_task
+
         return bench_task(
             model,
             flags,
@@ -71,6 +73,14 @@ def bench(
         load_prompts(harmful or SHIPPED_PROMPTS / "harmful_dev.txt"),
         load_prompts(harmless or SHIPPED_PROMPTS / "harmless_dev.txt"),
     )
+    load_pattern_lists(lists)
+    load_patterns(anywhere)
+
+    # What was wrong so far is told without waiting for the engine.
+    from smidgen.evaluation.refusal import bench as score_prompts
+    from smidgen.evaluation.refusal import summarize
+    from smidgen.models.load import load_language_model
+
     lm = load_language_model(model)
     scores = score_prompts(
         lm,

@@ -9,7 +9,7 @@ import hashlib
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,17 @@ from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel, computing_dtype
 from smidgen.models.logprobs import score_answers
 from smidgen.models.rows import Layout, Tokens
-from smidgen.runs import room_told, uninterrupted
+from smidgen.runs import open_database, room_told, uninterrupted
 
 _SEAL_BYTES = 4
 
 
 class ReferenceStore:
-    """Per-token values by content, in one SQLite file that several processes may write."""
+    """Per-token values by content, in one SQLite file that several processes may write.
+
+    Raises:
+        SmidgenError: The file is damaged, or another kind; here or in any method.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
@@ -35,7 +39,9 @@ class ReferenceStore:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with room_told(self._path), closing(sqlite3.connect(self._path, timeout=60)) as connection:
+        held = "stored reference log-probabilities"
+        do = "Delete the file; what it held is computed again."
+        with open_database(self._path, held=held, do=do) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             yield connection
 

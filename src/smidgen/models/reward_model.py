@@ -21,8 +21,9 @@ from transformers.utils import logging
 
 from smidgen.data.templates import Template
 from smidgen.errors import InvalidData, SmidgenError, UsageError
-from smidgen.models.load import DTYPES, LanguageModel, language_model, model_name, said, save_language_model
+from smidgen.models.load import DTYPES, LanguageModel, language_model, said, save_language_model
 from smidgen.models.logprobs import computing_in
+from smidgen.models.names import model_name
 from smidgen.models.rewards import Reward
 from smidgen.models.rows import Tokens, token_budget_batches
 from smidgen.pairs import Message, Messages

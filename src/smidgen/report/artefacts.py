@@ -20,7 +20,7 @@ from smidgen.data.links import refuse_links_out
 from smidgen.data.tables import COLUMNS
 from smidgen.errors import InvalidData, UsageError
 from smidgen.report.certificate import Certificate, interval, read_certificate, read_object
-from smidgen.selection.features import Features, read_features
+from smidgen.selection.features import WORK, Features, read_features
 from smidgen.settings import read_settings
 
 
@@ -109,7 +109,7 @@ def read_run(folder: Path | str) -> Run:
         InvalidData: An artefact that cannot be read; says which, and what is wrong.
     """
     folder = Path(folder)
-    refuse_links_out(folder)
+    refuse_links_out(folder, beside=(WORK,))
     if not (folder / "certificate.json").is_file():
         raise UsageError(
             f"expected a finished run at {folder}, found no certificate.json there. "

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from smidgen.data.tokens import EncodedPair
     from smidgen.models.load import LanguageModel
 
+# The working folder of a run's features, beside what the run leaves; what it holds is named by content, and it may be a
+# link to a store that several runs share.
+WORK = "features.work"
 _BLOCK_BYTES = 64 << 20  # of a column, looked at or written at one time
 # Only the working folder holds these: a file that people keep has no use for megabytes a thousand pairs.
 _NEVER_WRITTEN = ("gradient",)

@@ -13,7 +13,7 @@ from smidgen.models.reference_store import ReferenceStore
 from smidgen.plugins import loaded_plugins
 from smidgen.study.inputs import StudyInputs
 from smidgen.study.plan import StudySettings
-from smidgen.study.study import Progress
+from smidgen.study.progress import Progress
 from smidgen.study.trial import TrialContext
 from smidgen.training.preference import reference_logps
 

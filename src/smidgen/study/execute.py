@@ -15,22 +15,20 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from tqdm import tqdm
 
-from smidgen.errors import SmidgenError, UsageError
+from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel
 from smidgen.runs import deaf_children
 from smidgen.selection.measure import Elsewhere
+from smidgen.study.executors import ExecutorName, check_executor
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
 
 # run(trials, on_result): each trial once, in any order; on_result is called in the caller's process.
 RunTrials = Callable[[Sequence[Trial], Callable[[Trial, TrialResult], None]], None]
-
-ExecutorName = Literal["local", "ray"]
 
 _runner: TrialRunner | None = None
 
@@ -47,20 +45,6 @@ class Executor:
 
     trials: Callable[[TrialContext, Callable[[], Mapping[str, LanguageModel]]], AbstractContextManager[RunTrials]]
     elsewhere: Elsewhere | None
-
-
-def check_executor(name: ExecutorName, address: str | None) -> None:
-    """What can be said against an executor before any work is done for it.
-
-    Raises:
-        UsageError: An address without Ray; Ray that is not installed, or too old.
-    """
-    if name == "local" and address:
-        raise UsageError(f"--address {address}: expected --executor ray beside it, got local; give it.")
-    if name == "ray":
-        from smidgen.study.cluster import check_installed
-
-        check_installed()
 
 
 @contextmanager

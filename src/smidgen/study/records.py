@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from smidgen.errors import SmidgenError
 from smidgen.evaluation.endpoints import degenerate
-from smidgen.runs import room_told, uninterrupted
+from smidgen.runs import open_database, uninterrupted
 from smidgen.study.decide import ArmScores
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialResult
@@ -52,7 +52,11 @@ class TrialRecord:
 
 
 class StudyRecords:
-    """The store of one study."""
+    """The store of one study.
+
+    Raises:
+        SmidgenError: The file is damaged, or another kind; here or in any method.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -61,7 +65,8 @@ class StudyRecords:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with room_told(self.path), closing(sqlite3.connect(self.path, timeout=60)) as connection:
+        held, do = "a study's trials", "Bring the file back, or give another folder for the study to start anew."
+        with open_database(self.path, held=held, do=do) as connection:
             yield connection
 
     def add(self, trial: Trial, result: TrialResult) -> None:
