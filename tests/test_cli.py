@@ -188,13 +188,19 @@ def test_a_studys_settings_file_is_taken_back(tmp_path: Path) -> None:
     [
         (["minimise"], "unknown command 'minimise'; expected one of: demo, .* Did you mean minimize?"),
         (["train", "dpoo"], "unknown command 'dpoo'; expected one of: .*Did you mean dpo?"),
-        (["prepare", "--pairs", "a", "--out", "b", "--templat", "hh"], "--templat. Did you mean --template"),
+        (
+            ["prepare", "--pairs", "a", "--out", "b", "--templat", "hh"],
+            "flag --templat; did you mean --template",
+        ),
         (["prepare", "--pairs", "a", "--out", "b", "--max-length", "many"], "--max-length"),
         (["prepare", "--pairs", "a", "--out", "b", "--max-length", "0"], "--max-length"),
         (["prepare", "--out", "b"], "--pairs"),
         (["prepare", "--pairs", "a", "--out", "b", "--config", "none.yaml"], "none.yaml"),
         (["prepare", "--pairs", "a", "--out", "b", "--harmful", "none.txt"], "none.txt"),
-        (["prepare", "--pairs", "a", "--out", "b", "--set", "templat=hh"], "templat.*Did you mean --template"),
+        (
+            ["prepare", "--pairs", "a", "--out", "b", "--set", "templat=hh"],
+            "setting templat; did you mean template",
+        ),
         (["prepare", "--pairs", "a", "--out", "b", "--set", "template"], "--set a.b=c"),
         (["minimize", "--pairs", "a", "--model", "m", "--out", "b", "--set", "settings.smallest=3"], "top level"),
         (["prepare", "--pairs", "nowhere.jsonl", "--out", "b"], "nowhere.jsonl"),

@@ -122,6 +122,8 @@ def _unknown_command(error: UnknownCommandError) -> str:
     """Said here, because the error's own text imports every command to find out which there are."""
     wrong = (error.unused_tokens or [""])[0]
     names = [name for name in error.app or () if not name.startswith("-")]
+    if wrong.startswith("-"):
+        return f"expected one of the commands {', '.join(names)}, got the flag {wrong}; name a command first."
     near = get_close_matches(wrong, names, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     return f"unknown command {wrong!r}; expected one of: {', '.join(names)}.{hint}"

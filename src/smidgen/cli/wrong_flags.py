@@ -71,7 +71,9 @@ def _unknown(kind: str, names: Sequence[str], known: Iterable[str]) -> str:
     >>> _unknown("flag", ["--modle"], ["--model", "--out"])
     'unknown flag --modle; did you mean --model?'
     """
-    near = {name: get_close_matches(name, list(known), n=1) for name in names}
+    # By their last parts, so that a group's name is neither in the way nor needed.
+    parts = {name.rpartition(".")[2]: name for name in sorted(known)}
+    near = {name: [parts[part] for part in get_close_matches(name.rpartition(".")[2], parts, n=1)] for name in names}
     several = len(names) > 1
     hints = [f"{found[0]} for {name}" if several else found[0] for name, found in near.items() if found]
     hint = f"did you mean {', '.join(hints)}?" if hints else "leave it out."
