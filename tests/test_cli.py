@@ -444,6 +444,16 @@ def test_bench_prints_its_numbers_and_keeps_every_completion(run: Run, trained: 
     assert run(*argv, "--completions", "all.jsonl")[0] == 2
     (tmp_path / "mine.txt").write_text("e\n")
     assert "mine " in run(*argv, "--patterns", "mine.txt")[1]
+    (tmp_path / "never.txt").write_text("qqxzq\nno such words\n")
+    code, out, err = run(*argv, "--patterns", "never.txt")
+    warning = (
+        "the pattern list 'never' tells no two answers apart: none of its 2 patterns matched any of the 16 answers"
+    )
+    assert (code, err.startswith(f"warning: {warning}")) == (0, True)
+    assert "`score` in --json is that of common; never under `lists`" in out
+    found = json.loads(run(*argv, "--patterns", "never.txt", "--json")[1])
+    assert [said.startswith(warning) for said in found["warnings"]] == [True]
+    assert found["pattern_list"] == "common" and found["lists"]["never"]["score"]["mean"] == 0
 
 
 def test_progress_is_silent_where_nobody_looks(trained: Path, tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ def settings_model(function: Callable[..., Any]) -> type[BaseModel]:
     return create_model(function.__name__, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **found)
 
 
+_registries: list[Registry[Any]] = []
+
+
+def registries() -> tuple[Registry[Any], ...]:
+    """Every registry of the modules that were imported so far."""
+    return tuple(_registries)
+
+
 class Registry(Generic[F]):
     """Functions of one kind, by name.
 
@@ -75,6 +83,7 @@ class Registry(Generic[F]):
         self.kind = kind
         self.combine = combine
         self._functions: dict[str, F] = {}
+        _registries.append(self)
 
     def __call__(self, function: F) -> F:
         name = function.__name__
@@ -88,6 +97,11 @@ class Registry(Generic[F]):
 
     def names(self) -> list[str]:
         return sorted(self._functions)
+
+    def forget(self, module: str) -> None:
+        """Unregister the functions of a module that did not run to its end, so that it can be run again."""
+        for name in [name for name, function in self._functions.items() if function.__module__ == module]:
+            del self._functions[name]
 
     def get(self, name: str) -> F:
         """The function registered as `name`; UsageError, listing the valid names, where there is none."""

@@ -69,6 +69,33 @@ def test_a_table_of_one_text_again_and_again_goes_off_nowhere(tmp_path: Path, mo
         prepare_pairs(str(path), max_bad_fraction=1.0)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_one_system_prompt_in_every_row_is_no_bomb(
+    nested: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is held once, whether it stands in a column or in every conversation."""
+    n, system = 3000, "You are helpful. " * 60
+    path = tmp_path / "pairs.parquet"
+    turns = [[{"role": "system", "content": system}, {"role": "user", "content": f"How {i}?"}] for i in range(n)]
+    prompts = {"prompt": turns} if nested else {"prompt": [f"How {i}?" for i in range(n)], "system": [system] * n}
+    pq.write_table(pa.table({**prompts, "chosen": ["So."] * n, "rejected": ["No."] * n}), path)
+    monkeypatch.setattr(readers, "LEAST_LIMIT_BYTES", n * len(system) // 2)
+    monkeypatch.setattr(readers, "_MOST_RATIO", 1)
+    rows = [record for _, record in read_records(path)]
+    found = [row["prompt"][0]["content"] if nested else row["system"] for row in rows]
+    assert len(rows) == n and set(found) == {system} and len(set(map(id, found))) == 1
+    assert len(prepare_pairs(str(path)).pairs) == n
+
+
+def test_texts_that_only_look_alike_count_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pairs.parquet"
+    columns = {name: ["x" * 2000 + f"{name}{i}" for i in range(2000)] for name in PAIR}
+    pq.write_table(pa.table(columns), path, compression="zstd")
+    monkeypatch.setattr(readers, "LEAST_LIMIT_BYTES", 5_000_000)
+    with pytest.raises(InvalidData, match="unpacks to more than"):
+        prepare_pairs(str(path))
+
+
 def test_what_is_packed_well_and_is_no_bomb_is_read(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl.gz"
     row = json.dumps(PAIR).encode() + b"\n"

@@ -32,6 +32,9 @@ LEAST_LIMIT_BYTES = 256 * 2**20
 _MOST_RATIO = 100
 # A table's rows cost memory even where they hold nothing.
 _ROW_BYTES = 64
+# A text that came before costs time and no memory: a part of what a new one counts.
+_REPEATED = 16
+_MOST_TEXTS = 4096
 _BATCH_ROWS = 1024
 _DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
 PAIR_COLUMNS = (("chosen", "chosen_response", "generations"), ("rejected", "rejected_response", "ratings"))
@@ -327,10 +330,12 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Record]:
         with pq.ParquetFile(path) as file:
             _require_columns(path, file.schema_arrow.names, columns)
             row, left = 0, most_unpacked(path)
+            texts: dict[str, str] = {}
             for batch in file.iter_batches(_BATCH_ROWS):
-                for record in _batch_rows(batch):
+                for found in _batch_rows(batch):
                     # Counted as it is used: in the file, and in Arrow's memory, equal texts may stand there once.
-                    left -= _weight(record)
+                    record, weight = _held_once(found, texts)
+                    left -= weight
                     if left < 0:
                         raise bomb(path)
                     row += 1
@@ -351,13 +356,28 @@ def _batch_rows(batch: Any) -> Iterator[Any]:
         yield row if isinstance(row, BadRow) else {name: as_json(value) for name, value in row.items()}
 
 
-def _weight(value: Any) -> int:
-    """About how many bytes of text a value holds, and what it costs to hold anything at all."""
+def _held_once(value: Any, texts: dict[str, str]) -> tuple[Any, int]:
+    """A value whose long texts are those of earlier rows where they are equal, and about how many bytes it adds.
+
+    Args:
+        value: Of a row.
+        texts: Long texts of earlier rows, changed in place; a system prompt may stand in every row.
+    """
+    if isinstance(value, str) and len(value) > _ROW_BYTES:
+        if value in texts:
+            return texts[value], len(value) // _REPEATED
+        if len(texts) == _MOST_TEXTS:
+            texts.clear()
+        texts[value] = value
     if isinstance(value, str | bytes):
-        return len(value)
+        return value, len(value)
     if isinstance(value, dict):
-        return _ROW_BYTES + sum(map(_weight, value.values()))
-    return _ROW_BYTES + sum(map(_weight, value)) if isinstance(value, list) else 1
+        parts = {name: _held_once(part, texts) for name, part in value.items()}
+        return {name: part for name, (part, _) in parts.items()}, _ROW_BYTES + sum(n for _, n in parts.values())
+    if isinstance(value, list):
+        listed = [_held_once(part, texts) for part in value]
+        return [part for part, _ in listed], _ROW_BYTES + sum(n for _, n in listed)
+    return value, 1
 
 
 def as_json(value: Any) -> Any:

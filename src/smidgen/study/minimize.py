@@ -157,7 +157,7 @@ def minimize(
         with placed.trials(context, lambda: named_models(lm, model, aligned, settings)) as run_trials:
             idxs, records = tuple(inputs.pairs.idxs), StudyRecords(out / "study.sqlite")
             study = Study(settings, idxs, settings.recipe, records, run_trials, watch)
-            certificate = search_and_confirm(study, lm, inputs, context, aligned, out, placed)
+            certificate = search_and_confirm(study, lm, inputs, context, aligned, out, placed, say)
         if public:
             models = {"base": model, **({"aligned": aligned} if aligned else {}), "subset": str(out / "model")}
             watch(Progress("public prompts", 0, 1))

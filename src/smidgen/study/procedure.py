@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smidgen.data.templates import load_template
+from smidgen.evaluation.patterns import SHIPPED, load_patterns, unfit
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.runs import write_json
 from smidgen.selection.features import WORK, Features, write_features
@@ -22,7 +26,7 @@ from smidgen.study.outputs import certify, write_answer, write_winner
 from smidgen.study.plan import StudySettings
 from smidgen.study.progress import Progress
 from smidgen.study.reasons import descent
-from smidgen.study.search import dev_levels, nominees, race, tune_full
+from smidgen.study.search import DevLevels, dev_levels, nominees, race, tune_full
 from smidgen.study.study import Study
 from smidgen.study.swap import METAGRADIENTS, metagradient_oracle, swap_champions
 from smidgen.study.trial import TrialContext
@@ -36,6 +40,7 @@ def search_and_confirm(
     aligned: str | None,
     out: Path,
     placed: Executor,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Tune, race, refine and nominate on dev, test on the confirm prompts, and write all that the study found.
 
@@ -47,12 +52,15 @@ def search_and_confirm(
         aligned: The model after training on all pairs, if there is one.
         out: The run's folder.
         placed: Who computes features.
+        say: Called with lines for people.
 
     Returns:
         The certificate, as written.
     """
     full = tune_full(study)
     levels = dev_levels(study, full)
+    if warning := _unfit_list(study, levels):
+        say(f"warning: {warning}")
     study.watch(Progress("features", 0, 1))
     harmful, harmless = inputs.prompts["dev"]
     features, accuracy = measure_features(
@@ -99,6 +107,16 @@ def search_and_confirm(
     write_winner(confirmation, certificate, context.weights, out)
     write_json(out / "certificate.json", certificate)
     return certificate
+
+
+def _unfit_list(study: Study, levels: DevLevels) -> str | None:
+    """What is wrong with a list of the user's own that has decided nothing, before trials are spent on it."""
+    if study.settings.patterns in SHIPPED:
+        return None
+    arm = study.records.arm([*levels.base, *levels.full], study.settings.deciding)
+    matched = np.concatenate([arm.harmful.ravel(), arm.harmless.ravel()]).astype(bool).tolist()
+    n_patterns = len(load_patterns(study.settings.patterns).patterns)
+    return unfit(study.settings.deciding, matched, n_patterns=n_patterns)
 
 
 def rank_pairs(settings: StudySettings, features: Features) -> dict[str, Selection]:
