@@ -14,7 +14,7 @@ import pytest
 from tests.hostile.make_corpus import CORPUS, entries
 from tests.hostile.readers import PAIR
 
-from smidgen.data import readers
+from smidgen.data import packed
 from smidgen.data.prepare import prepare_pairs
 from smidgen.data.readers import read_records
 from smidgen.errors import InvalidData
@@ -47,7 +47,7 @@ def test_the_corpus_is_what_its_script_makes() -> None:
 @pytest.mark.parametrize("name", ["pairs.jsonl.gz", "pairs.json.gz", "pairs.csv.gz"])
 @pytest.mark.parametrize("line", [True, False])
 def test_a_packed_bomb_goes_off_nowhere(name: str, line: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "LEAST_LIMIT_BYTES", 500_000)
+    monkeypatch.setattr(packed, "LEAST_LIMIT_BYTES", 500_000)
     opening = {"pairs.csv.gz": b"prompt,chosen,rejected\n", "pairs.json.gz": b"["}.get(name, b"")
     filling = b'{"a":"b"},\n' if line else b" "
     path = tmp_path / name
@@ -60,7 +60,7 @@ def test_a_packed_bomb_goes_off_nowhere(name: str, line: bool, tmp_path: Path, m
 def test_a_table_of_one_text_again_and_again_goes_off_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kilobyte of Parquet may name the same text as often as it likes."""
     path = tmp_path / "pairs.parquet"
-    monkeypatch.setattr(readers, "LEAST_LIMIT_BYTES", 5_000_000)
+    monkeypatch.setattr(packed, "LEAST_LIMIT_BYTES", 5_000_000)
     n = 20_000
     columns = {name: pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), ["x" * 2000]) for name in PAIR}
     pq.write_table(pa.table(columns), path, compression="zstd")
@@ -79,8 +79,8 @@ def test_one_system_prompt_in_every_row_is_no_bomb(
     turns = [[{"role": "system", "content": system}, {"role": "user", "content": f"How {i}?"}] for i in range(n)]
     prompts = {"prompt": turns} if nested else {"prompt": [f"How {i}?" for i in range(n)], "system": [system] * n}
     pq.write_table(pa.table({**prompts, "chosen": ["So."] * n, "rejected": ["No."] * n}), path)
-    monkeypatch.setattr(readers, "LEAST_LIMIT_BYTES", n * len(system) // 2)
-    monkeypatch.setattr(readers, "_MOST_RATIO", 1)
+    monkeypatch.setattr(packed, "LEAST_LIMIT_BYTES", n * len(system) // 2)
+    monkeypatch.setattr(packed, "_MOST_RATIO", 1)
     rows = [record for _, record in read_records(path)]
     found = [row["prompt"][0]["content"] if nested else row["system"] for row in rows]
     assert len(rows) == n and set(found) == {system} and len(set(map(id, found))) == 1
@@ -91,7 +91,7 @@ def test_texts_that_only_look_alike_count_each(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "pairs.parquet"
     columns = {name: ["x" * 2000 + f"{name}{i}" for i in range(2000)] for name in PAIR}
     pq.write_table(pa.table(columns), path, compression="zstd")
-    monkeypatch.setattr(readers, "LEAST_LIMIT_BYTES", 5_000_000)
+    monkeypatch.setattr(packed, "LEAST_LIMIT_BYTES", 5_000_000)
     with pytest.raises(InvalidData, match="unpacks to more than"):
         prepare_pairs(str(path))
 

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any
 
 from smidgen.data.checks import BadRow, check_characters, check_string, check_text, excerpt
-from smidgen.data.readers import TEXT_COLUMNS
+from smidgen.data.records import TEXT_COLUMNS
 from smidgen.data.shapes import HH_TURN, is_dialogue, own_columns
 from smidgen.pairs import Message, Messages, PreferencePair, Scalar, as_turns, messages_from
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data.checks import BadRow, Quarantined
-from smidgen.data.readers import PAIR_COLUMNS, SUFFIXES, Columns, Record, as_json, data_suffix, read_records
+from smidgen.data.readers import SUFFIXES, data_suffix, read_records
+from smidgen.data.records import PAIR_COLUMNS, Columns, Record, as_json
 from smidgen.data.rows import is_scalar, whole_number
 from smidgen.data.shapes import used_columns
 from smidgen.errors import InvalidData, UsageError
