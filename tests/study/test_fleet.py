@@ -23,7 +23,7 @@ import pytest
 from smidgen.data.prepare import prepare_pairs
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import SmidgenError, UsageError
-from smidgen.models.load import LanguageModel, language_model, load_language_model
+from smidgen.models.load import LanguageModel, load_language_model, save_language_model
 from smidgen.models.logprobs import BATCH_TOKENS, score_answers
 from smidgen.models.reference_store import ReferenceStore
 from smidgen.pairs import PairTable
@@ -109,6 +109,13 @@ def fleet(manned: Manned) -> Any:
     return manned.fleet
 
 
+@pytest.fixture
+def model(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fleet") / "model"
+    save_language_model(tiny, folder, card="")
+    return folder
+
+
 def begun(notes: Path) -> Counter[int]:
     return Counter({int(path.name): len(path.read_text().splitlines()) for path in notes.iterdir()})
 
@@ -144,7 +151,7 @@ def test_an_error_of_the_work_itself_is_raised_as_it_is(fleet: Any, tmp_path: Pa
 
 
 def test_a_model_is_put_once_and_unpacked_once_by_each_machine(
-    fleet: Any, tiny: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fleet: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever jobs ask for it: a fleet's objects lie in memory, and a machine's copies on its disk."""
     import ray
@@ -158,8 +165,8 @@ def test_a_model_is_put_once_and_unpacked_once_by_each_machine(
     monkeypatch.setattr(ray, "put", counted)
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        job = Fetching(fleet.ship(language_model(tiny.model, tiny.tokenizer)), tmp_path / name)
-        assert dict(fleet.results(job, range(6))) == dict.fromkeys(range(6), tiny.fingerprint)
+        job = Fetching(fleet.ship(lm := load_language_model(model)), tmp_path / name)
+        assert dict(fleet.results(job, range(6))) == dict.fromkeys(range(6), lm.fingerprint)
     assert [type(value) for value in put] == [dict, Fetching, Fetching]
     places = {note.read_text() for note in tmp_path.glob("*/*")}
     assert len(list(tmp_path.glob("one/*"))) == 2 and len(places) == 1
@@ -212,10 +219,11 @@ def test_blocks_of_features_come_back_in_order_and_equal(
 
 
 def test_the_references_pass_leaves_the_same_bytes_and_computes_nothing_here(
-    fleet: Any, tiny: LanguageModel, tmp_path: Path
+    fleet: Any, model: Path, tmp_path: Path
 ) -> None:
     from smidgen.study.execute_ray import ray_score
 
+    lm = load_language_model(model)
     lots = random.Random(0)
 
     def tokens(most: int) -> tuple[int, ...]:
@@ -223,14 +231,14 @@ def test_the_references_pass_leaves_the_same_bytes_and_computes_nothing_here(
 
     pairs = [EncodedPair(i, tokens(40), tokens(30), tokens(30)) for i in range(3 * BATCH_TOKENS // 50)]
     forwards: list[Any] = []
-    hook = tiny.model.base_model.register_forward_hook(lambda *parts: forwards.append(parts))
+    hook = lm.model.base_model.register_forward_hook(lambda *parts: forwards.append(parts))
     try:
         for layout, dtype in (("packed", "float32"), ("separate", "bfloat16")):
             left: list[Any] = []
             for score in (score_answers, partial(ray_score, fleet, threads=1)):
                 path = tmp_path / f"{layout}-{len(left)}.sqlite"
                 before = len(forwards)
-                reference_logps(tiny, pairs, ReferenceStore(path), dtype=dtype, layout=layout, score=score)
+                reference_logps(lm, pairs, ReferenceStore(path), dtype=dtype, layout=layout, score=score)
                 with closing(sqlite3.connect(path)) as connection:
                     rows = connection.execute("SELECT key, value FROM logps ORDER BY rowid").fetchall()
                 left.append((rows, len(forwards) - before))
