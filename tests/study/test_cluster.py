@@ -202,8 +202,9 @@ def test_scratch_that_another_holder_let_go_of_is_made_and_held_anew(tmp_path: P
         shutil.rmtree(folder)  # as another holder does
         with one_at_a_time(folder):
             (folder / "file").touch()
+        descriptor = os.open(folder, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
-            fcntl.flock(descriptor := os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(descriptor)
     finally:
         let_go(folder)

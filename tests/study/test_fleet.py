@@ -26,6 +26,7 @@ from smidgen.errors import SmidgenError, UsageError
 from smidgen.models.load import LanguageModel, load_language_model, save_language_model
 from smidgen.models.logprobs import BATCH_TOKENS, score_answers
 from smidgen.models.reference_store import ReferenceStore
+from smidgen.models.rows import Layout
 from smidgen.pairs import PairTable
 from smidgen.selection.measure import FeatureSource, column_groups
 from smidgen.study.cluster import _environment, _probe
@@ -173,6 +174,7 @@ def test_a_model_is_put_once_and_unpacked_once_by_each_machine(
 
 def test_nothing_listens_on_other_addresses_and_a_wrong_token_is_refused(manned: Manned) -> None:
     import ray
+    from ray._private.worker import get_dashboard_url
 
     own = psutil.Process()
     listening = [
@@ -183,7 +185,7 @@ def test_nothing_listens_on_other_addresses_and_a_wrong_token_is_refused(manned:
     ]
     assert len(listening) > 3
     assert set(listening) <= {"127.0.0.1", "::1"}
-    assert not ray._private.worker.get_dashboard_url()
+    assert not get_dashboard_url()
     token = os.environ["RAY_AUTH_TOKEN"]
     assert len(token) >= 32
     (session,) = [folder / "session_latest" for folder in _held if folder.name.startswith("ray-")]
@@ -235,10 +237,11 @@ def test_the_references_pass_leaves_the_same_bytes_and_computes_nothing_here(
         return tuple(lots.choices(range(1, 100), k=lots.randint(1, most)))
 
     pairs = [EncodedPair(i, tokens(40), tokens(30), tokens(30)) for i in range(3 * BATCH_TOKENS // 50)]
+    cases: tuple[tuple[Layout, str], ...] = (("packed", "float32"), ("separate", "bfloat16"))
     forwards: list[Any] = []
     hook = lm.model.base_model.register_forward_hook(lambda *parts: forwards.append(parts))
     try:
-        for layout, dtype in (("packed", "float32"), ("separate", "bfloat16")):
+        for layout, dtype in cases:
             left: list[Any] = []
             for score in (score_answers, partial(ray_score, fleet, threads=1)):
                 path = tmp_path / f"{layout}-{len(left)}.sqlite"
