@@ -144,7 +144,17 @@ def same_results(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
-def test_begun_here_gone_on_with_on_ray_and_finished_here_equals_never_killed(data: Path, local: Path) -> None:
+@pytest.fixture(scope="module")
+def orphans() -> Iterator[list[psutil.Process]]:
+    """Ray's own agents, which find out a minute after a killed driver; meanwhile other tests go on."""
+    found: list[psutil.Process] = []
+    yield found
+    assert not left(found, seconds=120)
+
+
+def test_begun_here_gone_on_with_on_ray_and_finished_here_equals_never_killed(
+    data: Path, local: Path, orphans: list[psutil.Process]
+) -> None:
     """Killed here, then a worker on Ray, then the driver there; here again, it ends."""
     out = data / "killed"
     first = finished_trials(out)
@@ -167,9 +177,9 @@ def test_begun_here_gone_on_with_on_ray_and_finished_here_equals_never_killed(da
     os.kill(process.pid, signal.SIGKILL)
     _, err = process.communicate()
     assert err.count("a worker died at trial ") <= 1
-    # Ray's own agents find out a minute later; nothing computes, listens or holds memory till then.
-    agents = [found for found, name in relatives.items() if name in ("DashboardAgent", "RuntimeEnvAgent")]
-    assert not left([found for found in relatives if found not in agents])
+    # All that computes, listens or holds memory goes at once.
+    orphans += [found for found, name in relatives.items() if name in ("DashboardAgent", "RuntimeEnvAgent")]
+    assert not left([found for found in relatives if found not in orphans])
     second = finished_trials(out)
     assert set(first) < set(second) < set(finished_trials(local)) | set(second)
 
@@ -180,7 +190,6 @@ def test_begun_here_gone_on_with_on_ray_and_finished_here_equals_never_killed(da
     # What was finished before a kill was not run again: its very time stands there.
     assert set(second) <= set(finished_trials(out))
     assert [trial for trial, _ in finished_trials(out)] == [trial for trial, _ in finished_trials(local)]
-    assert not left(agents, seconds=120)
 
 
 def test_interrupted_it_says_so_and_leaves_no_process(data: Path) -> None:
