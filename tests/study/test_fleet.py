@@ -77,7 +77,9 @@ class Fetching:
     def open(self, node: Any) -> Callable[[int], str]:
         folder = node.model(self.model)
         (self.notes / str(os.getpid())).write_text(f"{folder} {folder.stat().st_ino}")
-        time.sleep(0.5)  # so that one worker does not do everything before the other has begun
+        patience = time.monotonic() + 120
+        while len(list(self.notes.iterdir())) < 2 and time.monotonic() < patience:
+            time.sleep(0.05)  # or one worker would have done everything before the other had started
         return lambda item: load_language_model(folder).fingerprint
 
 
@@ -169,7 +171,7 @@ def test_a_model_is_put_once_and_unpacked_once_by_each_machine(
         assert dict(fleet.results(job, range(6))) == dict.fromkeys(range(6), lm.fingerprint)
     assert [type(value) for value in put] == [dict, Fetching, Fetching]
     places = {note.read_text() for note in tmp_path.glob("*/*")}
-    assert len(list(tmp_path.glob("one/*"))) == 2 and len(places) == 1
+    assert len(list(tmp_path.glob("*/*"))) == 4 and len(places) == 1
 
 
 def test_nothing_listens_on_other_addresses_and_a_wrong_token_is_refused(manned: Manned) -> None:
