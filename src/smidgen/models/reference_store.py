@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from smidgen.models.rows import Layout, Tokens
 from smidgen.runs import open_database, room_told, uninterrupted
 
 _SEAL_BYTES = 4
+# Gives what `score_answers` gives for the same model, prompts, answers, dtype and layout, bit for bit.
+Score = Callable[..., list[list[np.ndarray]]]
 
 
 class ReferenceStore:
@@ -53,8 +55,9 @@ class ReferenceStore:
         *,
         dtype: str = "float32",
         layout: Layout | None = None,
+        score: Score = score_answers,
     ) -> list[list[np.ndarray]]:
-        """As `score_answers`, computing only what is not stored yet.
+        """As `score_answers`, having `score` compute only what is not stored yet.
 
         Raises:
             SmidgenError: A stored value is not what was written; the file is damaged.
@@ -69,7 +72,7 @@ class ReferenceStore:
             missing = [i for i, group in enumerate(keys) if any(key not in known for key in group)]
             if missing:
                 wanted = [prompts[i] for i in missing], [answers[i] for i in missing]
-                fresh = score_answers(lm, *wanted, dtype=dtype, layout=layout)
+                fresh = score(lm, *wanted, dtype=dtype, layout=layout)
                 found = {
                     k: v for i, group in zip(missing, fresh, strict=True) for k, v in zip(keys[i], group, strict=True)
                 }

@@ -153,7 +153,17 @@ def minimize(
     ):
         write_environment(out)
         write_json(out / "inputs.json", input_hashes(lm, inputs))
-        context = trial_context(lm, inputs, settings, out, model=model, template=template, threads=threads, watch=watch)
+        context = trial_context(
+            lm,
+            inputs,
+            settings,
+            out,
+            model=model,
+            template=template,
+            threads=threads,
+            score=placed.score,
+            watch=watch,
+        )
         with placed.trials(context, lambda: named_models(lm, model, aligned, settings)) as run_trials:
             idxs, records = tuple(inputs.pairs.idxs), StudyRecords(out / "study.sqlite")
             study = Study(settings, idxs, settings.recipe, records, run_trials, watch)
