@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -148,7 +148,7 @@ def _say(line: str) -> None:
 
 
 def _aligned(
-    given: str | None, share: float | None, model: str, encoded: list[EncodedPair], seed: int, work: Path
+    given: str | None, share: float | None, model: str, encoded: Sequence[EncodedPair], seed: int, work: Path
 ) -> Callable[[], LanguageModel] | None:
     """What gives the aligned model once a selector asks for it; None where there is to be none."""
     if given:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from sys import intern
 from typing import IO, Any
 
 from smidgen.data.checks import MAX_FIELD_CHARACTERS, BadRow, excerpt
@@ -180,7 +181,8 @@ def _record_or_problem(read: Callable[[], Any]) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
+    # Every row has the same few names, and would keep its own.
+    value = {intern(key): item for key, item in pairs}
     if len(value) != len(pairs):
         keys = [key for key, _ in pairs]
         raise BadRow("duplicate_key", f"{excerpt(next(k for k in keys if keys.count(k) > 1))} stands there twice")
