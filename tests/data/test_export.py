@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -307,13 +308,12 @@ def as_one_table(pairs: list[PreferencePair], spec: str) -> bytes:
 
 
 @pytest.mark.parametrize("spec", [*ANY_TURNS, "llama_factory"])
-@pytest.mark.parametrize("block", [1, 2, 100])
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pairs=tables())
 def test_rows_written_as_they_are_made_are_the_bytes_of_one_table(
-    spec: str, block: int, pairs: list[PreferencePair], monkeypatch: pytest.MonkeyPatch
+    spec: str, pairs: list[PreferencePair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write, "_BLOCK", block)
+    monkeypatch.setattr(write, "_BLOCK", 2)
     files = files_of(export_pairs(pairs, spec, name="demo", origin=ORIGIN))
     path = next(path for path in files if path.startswith(("train.", "data/")))
     assert files[path] == as_one_table(pairs, spec)
@@ -329,3 +329,18 @@ def test_blocks_change_nothing(spec: str, tmp_path: Path, monkeypatch: pytest.Mo
     blocks = files_of(export_pairs(pairs, spec, name="demo", origin=ORIGIN))
     assert same(back(pairs, spec, tmp_path / "blocks")[0]) == same(at_once[0])
     assert {p: c for p, c in blocks.items() if p != "README.md"} == {p: c for p, c in whole.items() if p != "README.md"}
+
+
+@pytest.mark.parametrize("spec", ["trl", "llama_factory"])
+def test_a_file_of_rows_takes_no_memory_for_each(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "_BLOCK", 100)
+    peaks = []
+    for n in (300, 1200):
+        exported = export_pairs(
+            [plain_pair(i, f"q{i}", "a" * 500, "b") for i in range(n)], spec, name="m", origin=ORIGIN
+        )
+        tracemalloc.start()
+        exported.write(None)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

@@ -81,8 +81,6 @@ class EncodedTable(Sequence[EncodedPair]):
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
 
-    __hash__ = None
-
     def _pair(self, row: int) -> EncodedPair:
         start, prompt_end, chosen_end, end = self._ends[3 * row : 3 * row + 4]
         chosen_score, rejected_score, weight = (

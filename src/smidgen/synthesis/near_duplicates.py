@@ -93,7 +93,7 @@ def find_near_duplicates(
     if not columns:
         return twins
     rarity = _rarity(columns[0].numbers)
-    index = _Index(threshold, [len(texts) for texts in columns[0]], len(rarity[0]))
+    index = _Index(threshold, columns[0].sizes, len(rarity[0]))
     for row in sorted(range(len(idxs)), key=lambda i: idxs[i]):
         own = [texts[row] for texts in columns]
         if not all(map(len, own)):
@@ -112,7 +112,7 @@ def find_near_duplicates(
     return twins
 
 
-class _Texts(Sequence[Shingles]):
+class _Texts:
     """Many texts' shingles, end to end: an array for each would add a tenth to them."""
 
     def __init__(self) -> None:
@@ -127,8 +127,10 @@ class _Texts(Sequence[Shingles]):
         """All of them; from now on nothing can be appended."""
         return np.frombuffer(self._numbers, dtype=np.uint64)
 
-    def __len__(self) -> int:
-        return len(self._ends) - 1
+    @property
+    def sizes(self) -> list[int]:
+        """How many shingles each text has."""
+        return np.diff(self._ends).tolist()
 
     def __getitem__(self, row: int) -> Shingles:
         return self.numbers[self._ends[row] : self._ends[row + 1]]
