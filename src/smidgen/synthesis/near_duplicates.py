@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ from smidgen.data.checks import normal_words
 
 SHINGLE_WORDS = 3
 _PARTS = 16  # in which numbers are counted, so that no sorted copy of them all is needed
+_LOOKED_UP = 4096  # texts whose shingles are looked up together
 
 Shingles = np.ndarray
 """The numbers of a text's shingles, distinct and rising, uint64."""
@@ -94,11 +95,11 @@ def find_near_duplicates(
         return twins
     rarity = _rarity(columns[0].numbers)
     index = _Index(threshold, columns[0].sizes, len(rarity[0]))
-    for row in sorted(range(len(idxs)), key=lambda i: idxs[i]):
+    for row, places in _rarest_first(columns[0], sorted(range(len(idxs)), key=lambda i: idxs[i]), *rarity):
         own = [texts[row] for texts in columns]
         if not all(map(len, own)):
             continue
-        prefix = index.prefix(row, _rarest_first(own[0], *rarity))
+        prefix = index.prefix(row, places)
         near = [
             (similarity, -idxs[other], other)
             for other in index.candidates(row, prefix)
@@ -170,13 +171,16 @@ class _Index:
         self._first_group = array("i", [-1]) * n_shared
         self._row, self._position, self._next_group, self._first_further = (array("i") for _ in range(4))
         self._further, self._next_further = array("i"), array("i")
+        self._prefix_lengths: dict[int, int] = {}
 
     def prefix(self, row: int, places: np.ndarray) -> Prefix:
         """Where rows that may be near have to meet this one, of the shingles that other rows have too."""
         n = self._sizes[row]
+        if n not in self._prefix_lengths:
+            self._prefix_lengths[n] = sum(self._may_be_near(n, n - i, n - i) for i in range(n))
         # What stands in this row only comes first, and finds nothing.
-        numbered = enumerate(places.tolist(), start=n - len(places))
-        return [(i, place) for i, place in numbered if self._may_be_near(n, n - i, n - i)]
+        n_alone = n - len(places)
+        return list(enumerate(places[: max(0, self._prefix_lengths[n] - n_alone)].tolist(), start=n_alone))
 
     def candidates(self, row: int, prefix: Prefix) -> set[int]:
         """All kept rows that may be near by this text, and few others."""
@@ -245,8 +249,19 @@ def _rarity(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([*shared, [~np.uint64(0)]]), np.concatenate([*counts, np.zeros(1, dtype=np.int32)])
 
 
-def _rarest_first(numbers: Shingles, shared: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The places of a text's shared shingles, the rarest first, of equals the smallest."""
-    places = np.searchsorted(shared, numbers)
-    known = places[shared[places] == numbers]
-    return known[np.argsort(counts[known], kind="stable")]
+def _rarest_first(
+    texts: _Texts, rows: Sequence[int], shared: np.ndarray, counts: np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each of these rows with the places of its shared shingles, the rarest first, of equals the smallest."""
+    for start in range(0, len(rows), _LOOKED_UP):
+        block = rows[start : start + _LOOKED_UP]
+        own = [texts[row] for row in block]
+        numbers = np.concatenate(own)
+        # In rising order, since each look-up at another end of a long array waits for the memory.
+        rising = np.argsort(numbers)
+        places = np.empty(len(numbers), dtype=np.int64)
+        places[rising] = np.searchsorted(shared, numbers[rising])
+        ends = np.cumsum([len(one) for one in own])
+        for row, one, found in zip(block, own, np.split(places, ends[:-1]), strict=True):
+            known = found[shared[found] == one]
+            yield row, known[np.argsort(counts[known], kind="stable")]
