@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -160,7 +160,7 @@ def _say(line: str) -> None:
 
 
 def _aligned(
-    given: str | None, share: float | None, model: str, encoded: list[EncodedPair], seed: int, work: Path
+    given: str | None, share: float | None, model: str, encoded: Sequence[EncodedPair], seed: int, work: Path
 ) -> Callable[[], LanguageModel] | None:
     """What gives the aligned model once a selector asks for it; None where there is to be none."""
     from smidgen.models.load import load_language_model
