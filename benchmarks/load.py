@@ -82,7 +82,7 @@ def near_duplicates(work: Path, options: Namespace) -> dict[str, Any]:
     from smidgen.synthesis.near_duplicates import find_near_duplicates
 
     pairs = prepare_pairs(work / "prepared").pairs
-    texts = [(f"{pair.prompt_text} {pair.chosen_text} {pair.rejected_text}",) for pair in pairs]
+    texts = ((f"{pair.prompt_text} {pair.chosen_text} {pair.rejected_text}",) for pair in pairs)
     twins = find_near_duplicates(texts, pairs.idxs)
     return {"pairs": len(pairs), "near": sum(twin is not None for twin in twins)}
 

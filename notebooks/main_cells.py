@@ -94,18 +94,20 @@ Three things follow.
     r"""import matplotlib.pyplot as plt
 import numpy as np
 
-from smidgen.settings import parse_spec
+from smidgen.settings import parse_spec, parse_sum
 
-beta = parse_spec(study.get("loss", "dpo:beta=0.1"))[1]["beta"]
+# DPO's beta, where it is among the study's losses.
+terms = dict(parse_spec(term) for _, term in parse_sum(study.get("loss", "dpo")))
+beta = terms.get("dpo", {}).get("beta", 0.1)
 h = np.linspace(-10, 10, 201)
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
 axes[0].plot(h, np.logaddexp(0, -beta * h))
 axes[0].plot(0, np.log(2), "o", color="black")
 axes[0].annotate("every pair begins here", (0, np.log(2)), (8, 8), textcoords="offset points")
-axes[0].set(title=rf"loss, $\beta$ = {beta}", xlabel="h, nats", ylim=(0, None))
+axes[0].set(title=rf"DPO's loss, $\beta$ = {beta}", xlabel="h, nats", ylim=(0, None))
 axes[1].plot(h, beta / (1 + np.exp(beta * h)))
 axes[1].plot(0, beta / 2, "o", color="black")
-axes[1].set(title="pull", xlabel="h, nats", ylim=(0, beta * 1.05))
+axes[1].set(title="DPO's pull", xlabel="h, nats", ylim=(0, beta * 1.05))
 for ax in axes:
     ax.spines[["top", "right"]].set_visible(False)
 plt.show()""",
@@ -190,8 +192,8 @@ What stands at the top of each. *Teaching* pairs are those of which the chosen a
 rejected one a harmless request; *inverted* pairs are the other way round.""",
     """from smidgen.selection.features import read_features
 from smidgen.selection.kinds import INVERTED, OTHER, kind_of
-from smidgen.study.minimize import rank_pairs
 from smidgen.study.plan import StudySettings
+from smidgen.study.procedure import rank_pairs
 
 names = tuple(study.get("selectors", study.get("selector", StudySettings().selectors)))
 features = read_features(run / "features.parquet")
@@ -229,7 +231,8 @@ if told["spearman"] is not None:
     r"""## Score against number of pairs
 
 Left, what the search saw on the dev prompts; right, what the confirm prompts say. Hollow points are sizes that were not
-shown to be enough.""",
+shown to be enough. Points of one size are drawn a little beside each other, so that none hides another: their number of
+pairs is the same.""",
     """from IPython.display import Image, display
 
 from smidgen.report.figures import frontier_png

@@ -1,11 +1,13 @@
-"""Shared parts of the tests: a tiny random model with a tokenizer of its own."""
+"""Shared parts of the tests: a tiny random model with a tokenizer of its own, log-probabilities, a browser."""
 
 import os
 
 # No test waits for a hub; set before anything imports the hub's client.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,6 +16,9 @@ from hypothesis import HealthCheck, settings
 from smidgen.models.load import LanguageModel
 from smidgen.models.logprobs import PairLogps, TokenLogps
 from smidgen.training.sft import new_language_model
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # A busy machine is no failure: neither the time of an example nor that of drawing one says whether a law holds.
 settings.register_profile("smidgen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,6 +46,22 @@ def tiny() -> LanguageModel:
         for parameter in lm.model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
     return lm
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """The system's Chromium; without one, its tests are skipped, and in CI they fail."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        told = "no Chromium on this machine; install it (apt-get install chromium)"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(told)
+    with sync_playwright() as playwright:
+        # As root, as in containers, Chromium's own sandbox does not start.
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        yield (chromium := playwright.chromium.launch(executable_path=path, args=flags))
+        chromium.close()
 
 
 @pytest.fixture

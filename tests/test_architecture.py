@@ -27,7 +27,8 @@ LEVELS = [
     {"data"},
     {"assets"},
     {"pairs"},
-    {"settings", "plugins"},
+    {"plugins"},
+    {"settings"},
     {"runs"},
     {"errors"},
 ]

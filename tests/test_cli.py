@@ -188,13 +188,19 @@ def test_a_studys_settings_file_is_taken_back(tmp_path: Path) -> None:
     [
         (["minimise"], "unknown command 'minimise'; expected one of: demo, .* Did you mean minimize?"),
         (["train", "dpoo"], "unknown command 'dpoo'; expected one of: .*Did you mean dpo?"),
-        (["prepare", "--pairs", "a", "--out", "b", "--templat", "hh"], "--templat. Did you mean --template"),
+        (
+            ["prepare", "--pairs", "a", "--out", "b", "--templat", "hh"],
+            "flag --templat; did you mean --template",
+        ),
         (["prepare", "--pairs", "a", "--out", "b", "--max-length", "many"], "--max-length"),
         (["prepare", "--pairs", "a", "--out", "b", "--max-length", "0"], "--max-length"),
         (["prepare", "--out", "b"], "--pairs"),
         (["prepare", "--pairs", "a", "--out", "b", "--config", "none.yaml"], "none.yaml"),
         (["prepare", "--pairs", "a", "--out", "b", "--harmful", "none.txt"], "none.txt"),
-        (["prepare", "--pairs", "a", "--out", "b", "--set", "templat=hh"], "templat.*Did you mean --template"),
+        (
+            ["prepare", "--pairs", "a", "--out", "b", "--set", "templat=hh"],
+            "setting templat; did you mean template",
+        ),
         (["prepare", "--pairs", "a", "--out", "b", "--set", "template"], "--set a.b=c"),
         (["minimize", "--pairs", "a", "--model", "m", "--out", "b", "--set", "settings.smallest=3"], "top level"),
         (["prepare", "--pairs", "nowhere.jsonl", "--out", "b"], "nowhere.jsonl"),
@@ -438,6 +444,16 @@ def test_bench_prints_its_numbers_and_keeps_every_completion(run: Run, trained: 
     assert run(*argv, "--completions", "all.jsonl")[0] == 2
     (tmp_path / "mine.txt").write_text("e\n")
     assert "mine " in run(*argv, "--patterns", "mine.txt")[1]
+    (tmp_path / "never.txt").write_text("qqxzq\nno such words\n")
+    code, out, err = run(*argv, "--patterns", "never.txt")
+    warning = (
+        "the pattern list 'never' tells no two answers apart: none of its 2 patterns matched any of the 16 answers"
+    )
+    assert code == 0 and f"warning: {warning}" in err
+    assert "`score` in --json is that of common; never under `lists`" in out
+    found = json.loads(run(*argv, "--patterns", "never.txt", "--json")[1])
+    assert [said.startswith(warning) for said in found["warnings"]] == [True]
+    assert found["pattern_list"] == "common" and found["lists"]["never"]["score"]["mean"] == 0
 
 
 def test_progress_is_silent_where_nobody_looks(trained: Path, tmp_path: Path) -> None:

@@ -103,6 +103,16 @@ def test_a_plugin_that_does_not_run_says_where_and_why(plugin: Write, name: str,
     assert not loaded_plugins()
 
 
+def test_a_mended_plugin_is_taken_by_the_process_that_refused_it(plugin: Write) -> None:
+    path = plugin("half", JUDGE + "\ny = 1 / 0\n")
+    with pytest.raises(UsageError, match="ZeroDivisionError"):
+        load_plugins([path])
+    with pytest.raises(UsageError, match="unknown judge 'half'"):
+        load_judge("half")
+    load_plugins([plugin("half")])
+    assert load_judge("half")([MATCH])[0].outcome == 1.0
+
+
 @pytest.mark.parametrize("name", ["absent.py", "folder.py", "notes.txt"])
 def test_what_is_no_python_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.py").mkdir()

@@ -36,9 +36,9 @@ from smidgen.evaluation.patterns import load_pattern_lists
 from smidgen.evaluation.surrogate import refusal_openings
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.runs import open_run, write_json
-from smidgen.selection.features import Features
+from smidgen.selection.features import WORK, Features
 from smidgen.selection.gradient_groups import GradientSettings
-from smidgen.selection.measure import WORK, measure_features
+from smidgen.selection.measure import measure_features
 from smidgen.selection.selectors import is_inverted, selector
 from smidgen.study.decide import Finalist
 from smidgen.study.execute import local_executor

@@ -11,8 +11,7 @@ import numpy as np
 
 from smidgen.errors import UsageError
 from smidgen.runs import read_json, write_json
-from smidgen.selection.features import Features, LazyColumns
-from smidgen.selection.measure import WORK
+from smidgen.selection.features import WORK, Features, LazyColumns
 from smidgen.selection.selectors import Selection, selector
 
 # How a selector enters; one that is not named here enters once, as it is.

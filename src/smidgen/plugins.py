@@ -12,6 +12,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from smidgen.errors import UsageError
+from smidgen.settings import registries
 
 _loaded: dict[str, str] = {}  # the file, absolute: its module's name
 
@@ -44,6 +45,9 @@ def _run(file: Path) -> str:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a script may end itself where it is done
         del sys.modules[name]
+        # What it registered on its way would stand in the way of the mended file.
+        for registry in registries():
+            registry.forget(name)
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         where = f"{file}, line {lines[-1]}" if lines else str(file)
         raise UsageError(

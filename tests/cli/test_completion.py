@@ -51,6 +51,8 @@ def test_no_shell_waits_for_torch() -> None:
         ("smidgen export --format llama", "llama_factory"),
         ("smidgen view --no-b", "--no-browser"),
         ("smidgen completion f", "fish"),
+        ("smidgen bench --patterns br", "broad"),
+        ("smidgen minimize --public-patterns ex", "exercise"),
     ],
 )
 def test_bash_offers_commands_flags_and_values(script: Path, words: str, offered: str) -> None:

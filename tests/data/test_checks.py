@@ -79,8 +79,11 @@ def test_the_first_of_repeats_stays():
         plain_pair(0, "q", "c", "r"),
     )
     swapped = plain_pair(2, "p", "r", "c")
-    kept, repeated = split_repeats([(first, 1, "a"), (same_texts, 2, "a"), (same_idx, 1, "b"), (swapped, 2, "b")])
+    kept, repeated, places = split_repeats(
+        [(first, 1, "a"), (same_texts, 2, "a"), (same_idx, 1, "b"), (swapped, 2, "b")]
+    )
     assert kept == [first, swapped]
+    assert places == {0: ("a", 1), 2: ("b", 2)}
     assert [(q.source, q.line, q.idx, q.reason, q.detail) for q in repeated] == [
         ("a", 2, 1, "duplicate_pair", "same as idx 0"),
         ("b", 1, 0, "duplicate_idx", "first in a, line 1"),

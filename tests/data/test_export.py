@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smidgen.data.checks import EXPLANATIONS
-from smidgen.data.export import Origin, export_format, export_pairs, write
+from smidgen.data.export import Exported, Origin, export_format, export_pairs, write
 from smidgen.data.export.columns import RESERVED, meta_columns
 from smidgen.data.prepare import prepare_pairs
 from smidgen.data.shapes import HH_TURN
@@ -74,6 +78,15 @@ def back(pairs: list[PreferencePair], spec: str, folder: Path) -> tuple[list[Pre
     return list(prepare_pairs(folder, max_bad_fraction=0.0).pairs), {row.idx for row in exported.left_out}
 
 
+def files_of(exported: Exported) -> dict[str, bytes]:
+    """Every file's content by its path."""
+    with TemporaryDirectory() as folder:
+        sizes = exported.write(Path(folder))
+        files = {path: (Path(folder) / path).read_bytes() for path in sizes}
+    assert exported.write(None) == sizes == {path: len(content) for path, content in files.items()}
+    return files
+
+
 def same(pairs: list[PreferencePair]) -> list[tuple[object, ...]]:
     """All of a pair; columns of several kinds are text after the way through a table."""
     as_text = set(meta_columns(pairs).as_text)
@@ -124,7 +137,7 @@ def test_every_format_is_under_the_laws() -> None:
 @pytest.mark.parametrize("spec", export_format.names())
 def test_equal_pairs_are_equal_files(spec: str) -> None:
     pairs = [plain_pair(i, f"q{i}", "a", "b", meta={"n": i}) for i in range(3)]
-    files = [export_pairs(pairs, spec, name="made", origin=ORIGIN).files for _ in range(2)]
+    files = [files_of(export_pairs(pairs, spec, name="made", origin=ORIGIN)) for _ in range(2)]
     assert files[0] == files[1]
     assert "README.md" in files[0]
 
@@ -147,8 +160,8 @@ def test_what_a_format_cannot_hold_is_left_out_and_named(spec: str, prompt: tupl
     other = PreferencePair(idx=2, prompt=prompt, chosen=SEVERAL.chosen, rejected=SEVERAL.rejected)
     exported = export_pairs([SEVERAL, other], spec, name="made", origin=ORIGIN)
     assert [(row.idx, row.reason) for row in exported.left_out] == [(2, "not_expressible")]
-    assert exported.n_pairs == 1
-    assert EXPLANATIONS["not_expressible"] in exported.files["README.md"].decode()
+    assert len(exported.pairs) == 1
+    assert EXPLANATIONS["not_expressible"] in files_of(exported)["README.md"].decode()
     with pytest.raises(InvalidData, match=r"none of 1: 1 not_expressible .*idx 2.*Take another format"):
         export_pairs([other], spec, name="made", origin=ORIGIN)
 
@@ -194,17 +207,17 @@ def test_names_that_mean_something_else_are_renamed_and_said(tmp_path: Path) -> 
     (found,) = prepare_pairs(tmp_path / "made").pairs
     assert found.meta == {"system_": "linux", "label__": 1, "label_": 2}
     assert found.prompt == pair.prompt
-    assert "column system is here system" in exported.files["README.md"].decode()
+    assert "column system is here system" in files_of(exported)["README.md"].decode()
 
 
 def test_columns_of_several_kinds_are_text_and_said() -> None:
     pairs = [plain_pair(i, f"q{i}", "a", "b", meta={"n": n, "m": i + 0.5}) for i, n in enumerate([1, "one", None])]
     exported = export_pairs(pairs, "trl", name="made", origin=ORIGIN)
     assert exported.meta.as_text == ("n",)
-    rows = [json.loads(line) for line in exported.files["train.jsonl"].splitlines()]
+    rows = [json.loads(line) for line in files_of(exported)["train.jsonl"].splitlines()]
     assert [(row["n"], row["m"]) for row in rows] == [("1", 0.5), ("one", 1.5), (None, 2.5)]
     assert "n" not in json.loads(
-        export_pairs(pairs, "trl", name="m", origin=ORIGIN, keep_meta=False).files["train.jsonl"].splitlines()[0]
+        files_of(export_pairs(pairs, "trl", name="m", origin=ORIGIN, keep_meta=False))["train.jsonl"].splitlines()[0]
     )
 
 
@@ -215,28 +228,28 @@ def test_a_template_writes_what_the_engine_would_train_on() -> None:
         chosen=messages_from("Yes.", "assistant"),
         rejected=messages_from("No.", "assistant"),
     )
-    row = json.loads(export_pairs([pair], "trl:template=hh", name="m", origin=ORIGIN).files["train.jsonl"])
+    row = json.loads(files_of(export_pairs([pair], "trl:template=hh", name="m", origin=ORIGIN))["train.jsonl"])
     assert row["prompt"] == "\n\nSystem: Be kind.\n\nHuman: Hi\n\nAssistant:"
     assert (row["chosen"], row["rejected"]) == (" Yes.", " No.")
 
 
 def test_what_peers_are_told_is_what_stands_there() -> None:
-    files = export_pairs([SEVERAL], "llama_factory", name="made", origin=ORIGIN).files
+    files = files_of(export_pairs([SEVERAL], "llama_factory", name="made", origin=ORIGIN))
     entry = json.loads(files["dataset_info.json"])["made"]
     (row,) = json.loads(files[entry["file_name"]])
     assert entry["ranking"] is True
     assert entry["formatting"] == "sharegpt"
     assert set(entry["columns"].values()) <= row.keys()
-    files = export_pairs([SEVERAL], "llama_factory:formatting=alpaca", name="made", origin=ORIGIN).files
+    files = files_of(export_pairs([SEVERAL], "llama_factory:formatting=alpaca", name="made", origin=ORIGIN))
     entry = json.loads(files["dataset_info.json"])["made"]
     assert set(entry["columns"].values()) <= json.loads(files[entry["file_name"]])[0].keys()
-    files = export_pairs([SEVERAL], "axolotl", name="made", origin=ORIGIN).files
+    files = files_of(export_pairs([SEVERAL], "axolotl", name="made", origin=ORIGIN))
     (dataset,) = yaml.safe_load(files["axolotl.yaml"])["datasets"]
     row = json.loads(files[dataset["path"]])
     assert {dataset[f"field_{name}"] for name in ("messages", "chosen", "rejected")} <= row.keys()
     assert row["chosen"] == {"role": "assistant", "content": "Yes."}
     for spec in ("openrlhf", "openrlhf:template=plain"):
-        card = export_pairs([SEVERAL], spec, name="made", origin=ORIGIN).files["README.md"].decode()
+        card = files_of(export_pairs([SEVERAL], spec, name="made", origin=ORIGIN))["README.md"].decode()
         assert ("--data.apply_chat_template" in card) == (spec == "openrlhf")
         assert "--data.prompt_key prompt --data.chosen_key chosen" in card
 
@@ -267,7 +280,7 @@ HOSTILE_NAME = "a`b\n---\nlicense: mit\n<script>alert(1)</script>|[x](y)"
 
 def test_a_cards_text_is_data(tmp_path: Path) -> None:
     origin = Origin(sources=[HOSTILE_NAME], how=HOSTILE_NAME, facts={HOSTILE_NAME: HOSTILE_NAME}, limits=[HOSTILE_NAME])
-    card = export_pairs([SEVERAL], "trl", name="made", origin=origin).files["README.md"].decode()
+    card = files_of(export_pairs([SEVERAL], "trl", name="made", origin=origin))["README.md"].decode()
     head, _, body = card.removeprefix("---\n").partition("\n---\n")
     assert "license" not in yaml.safe_load(head)
     assert "\n---\n" not in body
@@ -277,15 +290,57 @@ def test_a_cards_text_is_data(tmp_path: Path) -> None:
     assert "[x](y)" not in body.replace(code, "")
 
 
+def as_one_table(pairs: list[PreferencePair], spec: str) -> bytes:
+    """The data file by the plain way: all rows, then all columns, then all bytes."""
+    layout = export_format.bind(spec)("demo")
+    meta = meta_columns(pairs).values
+    beside = [{"idx": p.idx, "source": p.source, "source_row": p.source_row} for p in pairs]
+    further = [{name: values[i] for name, values in meta.items()} for i in range(len(pairs))]
+    rows = [{"idx": p.idx} | layout.row(p) | b | f for p, b, f in zip(pairs, beside, further, strict=True)]
+    table = pa.Table.from_pylist(rows)
+    table = table.cast(pa.schema([(f.name, pa.string() if f.type == pa.null() else f.type) for f in table.schema]))
+    if layout.path.endswith(".parquet"):
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        return sink.getvalue().to_pybytes()
+    lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
+    return ("\n".join(lines) + "\n" if layout.path.endswith(".jsonl") else "[\n" + ",\n".join(lines) + "\n]\n").encode()
+
+
+@pytest.mark.parametrize("spec", [*ANY_TURNS, "llama_factory"])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs=tables())
+def test_rows_written_as_they_are_made_are_the_bytes_of_one_table(
+    spec: str, pairs: list[PreferencePair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "_BLOCK", 2)
+    files = files_of(export_pairs(pairs, spec, name="demo", origin=ORIGIN))
+    path = next(path for path in files if path.startswith(("train.", "data/")))
+    assert files[path] == as_one_table(pairs, spec)
+
+
 @pytest.mark.parametrize("spec", sorted(export_format.names()))
 def test_blocks_change_nothing(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The first block alone would give `late` no type, and `score` that of whole numbers.
     metas = [{"score": 1, "late": None}, {"score": 2, "late": None}, {"score": 0.5, "late": "x"}, {"score": None}]
     pairs = [plain_pair(i, f"q{i}", "yes", f"no {i}", meta=meta) for i, meta in enumerate(metas)]
-    whole, at_once = export_pairs(pairs, spec, name="demo", origin=ORIGIN), back(pairs, spec, tmp_path / "whole")
+    whole, at_once = files_of(export_pairs(pairs, spec, name="demo", origin=ORIGIN)), back(pairs, spec, tmp_path / "1")
     monkeypatch.setattr(write, "_BLOCK", 2)
-    blocks = export_pairs(pairs, spec, name="demo", origin=ORIGIN)
+    blocks = files_of(export_pairs(pairs, spec, name="demo", origin=ORIGIN))
     assert same(back(pairs, spec, tmp_path / "blocks")[0]) == same(at_once[0])
-    assert {p: c for p, c in blocks.files.items() if p.endswith((".json", ".jsonl"))} == {
-        p: c for p, c in whole.files.items() if p.endswith((".json", ".jsonl"))
-    }
+    assert {p: c for p, c in blocks.items() if p != "README.md"} == {p: c for p, c in whole.items() if p != "README.md"}
+
+
+@pytest.mark.parametrize("spec", ["trl", "llama_factory"])
+def test_a_file_of_rows_takes_no_memory_for_each(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "_BLOCK", 100)
+    peaks = []
+    for n in (300, 1200):
+        exported = export_pairs(
+            [plain_pair(i, f"q{i}", "a" * 500, "b") for i in range(n)], spec, name="m", origin=ORIGIN
+        )
+        tracemalloc.start()
+        exported.write(None)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

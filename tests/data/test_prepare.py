@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from smidgen.data.checks import EXPLANATIONS
 from smidgen.data.prepare import TooManyBadRows, prepare_into, prepare_pairs, write_pairs, write_prepared
+from smidgen.data.sources import rows_in_memory
 from smidgen.errors import InvalidData, UsageError
 from smidgen.pairs import Message, PreferencePair, messages_from
 
@@ -229,3 +231,25 @@ def test_several_turns_are_counted_and_are_not_bad_data(write_jsonl):
     assert prepared.counts["several_turns"] == len(rows) and len(prepared.pairs) == 1
     with pytest.raises(UsageError, match="first of at least 1"):
         prepare_pairs(write_jsonl(*good), first=0)
+
+
+@pytest.mark.parametrize("first", [None, 2])
+def test_rows_in_memory_stay_the_callers(row, first):
+    loaded = rows_in_memory([{**row, "prompt": f"Q{i}"} for i in range(4)])
+    once, again = (prepare_pairs(loaded, first=first) for _ in range(2))
+    assert list(once.pairs) == list(again.pairs) and len(once.pairs) == (first or 4)
+    assert len(loaded.rows) == 4
+
+
+def test_rows_are_not_kept_beside_their_pairs(write_jsonl):
+    rows = [
+        {"prompt": f"Q{i}", "chosen": "yes", "rejected": "no", **{f"column{j}": j for j in range(20)}}
+        for i in range(500)
+    ]
+    path = write_jsonl(*rows)
+    tracemalloc.start()
+    pairs = prepare_pairs(path).pairs
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(pairs) == 500
+    assert peak < 1.6 * kept

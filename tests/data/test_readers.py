@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smidgen.data import readers
+from smidgen.data import csv_tables, readers
 from smidgen.data.checks import BadRow
 from smidgen.data.readers import read_records, read_utf8
 from smidgen.errors import InvalidData, UsageError
@@ -166,7 +166,7 @@ def test_a_csv_cell_may_hold_messages(tmp_path):
 
 
 def test_a_csv_quote_that_is_never_closed_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "MAX_FIELD_CHARACTERS", 100)
+    monkeypatch.setattr(csv_tables, "MAX_FIELD_CHARACTERS", 100)
     before = csv.field_size_limit()
     path = tmp_path / "pairs.csv"
     path.write_bytes(b'chosen,rejected\na,b\n"' + b"a,b\n" * 50)

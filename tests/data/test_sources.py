@@ -1,12 +1,13 @@
 import gzip
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from smidgen.data.prepare import prepare_pairs
-from smidgen.data.sources import HubName, _hub_name, _hub_records, load_rows
+from smidgen.data.sources import HubName, _hub_name, _hub_records, check_sources, load_rows
 from smidgen.errors import InvalidData, UsageError
 
 
@@ -90,13 +91,28 @@ def test_no_sources_and_an_empty_folder(tmp_path):
         ("Anthropic/hh-rlhf", HubName("Anthropic/hh-rlhf", "train")),
         ("Anthropic/hh-rlhf#harmless-base", HubName("Anthropic/hh-rlhf", "train", data_dir="harmless-base")),
         ("a/b#name=en,split=test[:10],revision=v1", HubName("a/b", "test[:10]", name="en", revision="v1")),
-        ("a/b/c", None),
-        ("../b", None),
-        ("a/b.jsonl", None),
     ],
 )
 def test_hub_names(source, hub):
     assert _hub_name(source, "train") == hub
+
+
+@pytest.mark.parametrize("source", ["a/b/c", "../b", "a/b.jsonl", Path("a/b")])
+def test_what_cannot_be_on_a_hub_is_asked_of_none(source):
+    with pytest.raises(UsageError, match="hub dataset written owner/name, got"):
+        check_sources(source)
+
+
+def test_a_path_into_a_folder_that_is_here_is_no_hub_name_unless_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    check_sources("run/nothere")
+    check_sources("runs/nothere#split=train")
+    for read in (check_sources, load_rows):
+        with pytest.raises(UsageError, match="nothere in the folder runs, which is here, found none"):
+            read("runs/nothere")
+    (tmp_path / "runs" / "nothere").mkdir()
+    check_sources("runs/nothere")
 
 
 def test_an_unknown_part_of_a_hub_name_is_refused():

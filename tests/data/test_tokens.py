@@ -200,3 +200,10 @@ def test_blocks_of_texts_change_nothing_and_an_id_is_one_object(tokenizer, monke
     assert rows == whole
     assert all(row[-1] == 9 for row in rows)
     assert len({id(number) for row in rows for number in row}) == len({number for row in rows for number in row})
+
+
+def test_blocks_of_pairs_change_nothing(tokenizer, monkeypatch):
+    given = [plain_pair(i, f"Hi {i % 2}", f"Hello {i}.", "Go.", meta={"group": f"g{i % 3}"}) for i in range(7)]
+    whole = encode_pairs(given, PLAIN, tokenizer, max_length=20)
+    monkeypatch.setattr(tokens, "_PAIRS_AT_ONCE", 2)
+    assert encode_pairs(given, PLAIN, tokenizer, max_length=20) == whole

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen.errors import InvalidData, UsageError
-from smidgen.evaluation.patterns import SHIPPED, Patterns, list_name, load_pattern_lists, load_patterns
+from smidgen.evaluation.patterns import SHIPPED, Patterns, list_name, load_pattern_lists, load_patterns, unfit
 
 WORDS = st.text("abcXYZ '’.", min_size=1, max_size=12)
 
@@ -70,3 +70,12 @@ def test_lists_of_one_name_cannot_stand_beside_each_other(tmp_path: Path):
         load_pattern_lists(["common", path])
     with pytest.raises(UsageError, match="none"):
         load_pattern_lists([])
+
+
+@given(matched=st.lists(st.booleans(), min_size=1, max_size=9))
+def test_a_list_is_unfit_exactly_where_it_says_the_same_of_every_answer(matched):
+    found = unfit("mine", matched, n_patterns=3)
+    assert (found is None) == (len(set(matched)) == 2)
+    if found:
+        how = "one of its 3 patterns matched every one" if matched[0] else "none of its 3 patterns matched any"
+        assert f"'mine' tells no two answers apart: {how} of the {len(matched)} answers" in found

@@ -14,7 +14,7 @@ import pytest
 from tests.hostile.make_corpus import CORPUS, entries
 from tests.hostile.readers import PAIR
 
-from smidgen.data import readers
+from smidgen.data import packed
 from smidgen.data.prepare import prepare_pairs
 from smidgen.data.readers import read_records
 from smidgen.errors import InvalidData
@@ -47,7 +47,7 @@ def test_the_corpus_is_what_its_script_makes() -> None:
 @pytest.mark.parametrize("name", ["pairs.jsonl.gz", "pairs.json.gz", "pairs.csv.gz"])
 @pytest.mark.parametrize("line", [True, False])
 def test_a_packed_bomb_goes_off_nowhere(name: str, line: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "LEAST_LIMIT_BYTES", 500_000)
+    monkeypatch.setattr(packed, "LEAST_LIMIT_BYTES", 500_000)
     opening = {"pairs.csv.gz": b"prompt,chosen,rejected\n", "pairs.json.gz": b"["}.get(name, b"")
     filling = b'{"a":"b"},\n' if line else b" "
     path = tmp_path / name
@@ -60,13 +60,40 @@ def test_a_packed_bomb_goes_off_nowhere(name: str, line: bool, tmp_path: Path, m
 def test_a_table_of_one_text_again_and_again_goes_off_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kilobyte of Parquet may name the same text as often as it likes."""
     path = tmp_path / "pairs.parquet"
-    monkeypatch.setattr(readers, "LEAST_LIMIT_BYTES", 5_000_000)
+    monkeypatch.setattr(packed, "LEAST_LIMIT_BYTES", 5_000_000)
     n = 20_000
     columns = {name: pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), ["x" * 2000]) for name in PAIR}
     pq.write_table(pa.table(columns), path, compression="zstd")
     assert path.stat().st_size < 100_000
     with pytest.raises(InvalidData, match="unpacks to more than"):
         prepare_pairs(str(path), max_bad_fraction=1.0)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_one_system_prompt_in_every_row_is_no_bomb(
+    nested: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is held once, whether it stands in a column or in every conversation."""
+    n, system = 3000, "You are helpful. " * 60
+    path = tmp_path / "pairs.parquet"
+    turns = [[{"role": "system", "content": system}, {"role": "user", "content": f"How {i}?"}] for i in range(n)]
+    prompts = {"prompt": turns} if nested else {"prompt": [f"How {i}?" for i in range(n)], "system": [system] * n}
+    pq.write_table(pa.table({**prompts, "chosen": ["So."] * n, "rejected": ["No."] * n}), path)
+    monkeypatch.setattr(packed, "LEAST_LIMIT_BYTES", n * len(system) // 2)
+    monkeypatch.setattr(packed, "_MOST_RATIO", 1)
+    rows = [record for _, record in read_records(path)]
+    found = [row["prompt"][0]["content"] if nested else row["system"] for row in rows]
+    assert len(rows) == n and set(found) == {system} and len(set(map(id, found))) == 1
+    assert len(prepare_pairs(str(path)).pairs) == n
+
+
+def test_texts_that_only_look_alike_count_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pairs.parquet"
+    columns = {name: ["x" * 2000 + f"{name}{i}" for i in range(2000)] for name in PAIR}
+    pq.write_table(pa.table(columns), path, compression="zstd")
+    monkeypatch.setattr(packed, "LEAST_LIMIT_BYTES", 5_000_000)
+    with pytest.raises(InvalidData, match="unpacks to more than"):
+        prepare_pairs(str(path))
 
 
 def test_what_is_packed_well_and_is_no_bomb_is_read(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from smidgen.errors import UsageError
 from smidgen.report.artefacts import read_run
 from smidgen.runs import atomic_folder, atomic_write
 from smidgen.selection.feature_store import ColumnGroup, FeatureStore
+from smidgen.selection.features import WORK
 from smidgen.web.material import read_material
 from smidgen.web.serve import _leading_to  # pyright: ignore[reportPrivateUsage]
 
@@ -59,6 +60,13 @@ def test_a_link_out_of_a_runs_folder_is_not_followed(name: str, tmp_path: Path) 
     for read in (read_run, read_material):
         with pytest.raises(UsageError, match=f"a link {name} that leads to"):
             read(folder)
+
+
+def test_a_shared_store_of_features_may_stand_elsewhere_for_all_who_look_at_a_run(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", n_kept=2)
+    (tmp_path / "shared").mkdir()
+    (folder / WORK).symlink_to(tmp_path / "shared")
+    assert len(read_run(folder).kept) == len(read_material(folder).kept) == 2
 
 
 def test_a_link_within_the_folder_is_an_ordinary_file(tmp_path: Path) -> None:

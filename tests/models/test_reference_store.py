@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from smidgen.errors import SmidgenError
-from smidgen.models import reference_store
 from smidgen.models.load import LanguageModel, language_model
 from smidgen.models.logprobs import score_answers
 from smidgen.models.reference_store import ReferenceStore
@@ -31,9 +30,7 @@ def test_stored_equals_live_and_order_does_not_matter(tiny: LanguageModel, tmp_p
     np.testing.assert_array_equal(flat(again[::-1]), flat(live))
 
 
-def test_nothing_is_computed_twice_but_other_weights_are_other_values(
-    tiny: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_computed_twice_but_other_weights_are_other_values(tiny: LanguageModel, tmp_path: Path) -> None:
     store = ReferenceStore(tmp_path / "reference.sqlite")
     before = flat(store.logps(tiny, PROMPTS, ANSWERS))
     computed = []
@@ -42,14 +39,13 @@ def test_nothing_is_computed_twice_but_other_weights_are_other_values(
         computed.append(len(prompts))
         return score_answers(lm, prompts, answers, **settings)
 
-    monkeypatch.setattr(reference_store, "score_answers", counted)
-    ReferenceStore(tmp_path / "reference.sqlite").logps(tiny, PROMPTS[1:], ANSWERS[1:])
+    ReferenceStore(tmp_path / "reference.sqlite").logps(tiny, PROMPTS[1:], ANSWERS[1:], score=counted)
     assert computed == []
     with torch.no_grad():
         for parameter in tiny.model.parameters():
             parameter.mul_(1.1)
     changed = language_model(tiny.model, tiny.tokenizer)
-    assert np.abs(flat(store.logps(changed, PROMPTS, ANSWERS)) - before).max() > 1e-4
+    assert np.abs(flat(store.logps(changed, PROMPTS, ANSWERS, score=counted)) - before).max() > 1e-4
     assert computed == [2]
 
 
@@ -77,3 +73,14 @@ def test_values_computed_in_another_type_are_other_values(tiny: LanguageModel, t
     rough = flat(store.logps(tiny, PROMPTS, ANSWERS, dtype="bfloat16"))
     assert 0 < np.abs(rough - exact).max() < 0.1
     np.testing.assert_array_equal(flat(store.logps(tiny, PROMPTS, ANSWERS)), exact)
+
+
+@pytest.mark.parametrize("damage", ["no database", "cut"])
+def test_a_file_that_is_no_database_says_what_to_do(tiny: LanguageModel, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "reference.sqlite"
+    store = ReferenceStore(path)
+    store.logps(tiny, PROMPTS, ANSWERS)
+    whole = path.read_bytes()
+    path.write_bytes(b"notes of last summer " * 99 if damage == "no database" else whole[:-4096] + bytes(4096))
+    with pytest.raises(SmidgenError, match=r"expected stored reference.*got .*Delete the file"):
+        ReferenceStore(path).logps(tiny, PROMPTS, ANSWERS)

@@ -96,6 +96,27 @@ def test_the_other_settings_stand_in_the_words_before_the_cell() -> None:
         assert cells.EXERCISE_SETTINGS in cells.CELLS[place - 1]
 
 
+@pytest.mark.parametrize(
+    ("study", "beta"),
+    [
+        ({}, 0.1),
+        ({"loss": "dpo:beta=0.5"}, 0.5),
+        ({"loss": "simpo"}, 0.1),
+        ({"loss": "ipo:beta=0.3 + 0.2*nll"}, 0.1),
+        ({"loss": "0.5*dpo:beta=0.2 + nll"}, 0.2),
+    ],
+)
+def test_the_cell_that_draws_dpo_runs_for_any_loss(
+    study: dict[str, Any], beta: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+    (cell,) = (cell for cell in main_cells.CELLS if "np.logaddexp" in cell)
+    namespace: dict[str, Any] = {"study": study}
+    exec(cell, namespace)
+    namespace["plt"].close("all")
+    assert namespace["beta"] == beta
+
+
 def test_with_one_cell_changed_the_study_is_the_exercises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

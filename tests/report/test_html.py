@@ -105,6 +105,13 @@ def test_status_follows_the_certificate(make_run, outcome, label, others):
     assert not any(other in title for other in others)
 
 
+@pytest.mark.parametrize(("outcome", "claimed"), [("pass", True), ("blind", False)])
+def test_a_bound_is_read_as_the_claim_only_where_there_is_one(make_run, outcome, claimed):
+    text = write_report(make_run(outcome=outcome)).read_text(encoding="utf-8")
+    assert text.count("this size alone, one-sided") == 1
+    assert ("one-sided; measured, not claimed" in text) is not claimed
+
+
 def test_a_failed_certificate_says_which_step_and_why(make_run):
     text = write_report(make_run(outcome="fail")).read_text(encoding="utf-8")
     assert "250 pairs were not shown to keep up in the refusal score." in text

@@ -113,14 +113,14 @@ _SCRIPT = """
 import sys, time, numpy as np
 from pathlib import Path
 from smidgen.selection.feature_store import ColumnGroup, FeatureStore
-values = np.random.default_rng(0).normal(size=(400, 64))
+values = np.random.default_rng(0).normal(size=(1200, 64))
 def prepare(columns):
     def measure(rows):
-        time.sleep(0.005)
+        time.sleep(0.003)
         return {"x": values[rows]}
     return measure
 group = ColumnGroup(name="g", columns=("x",), decides=lambda: 0, prepare=prepare)
-FeatureStore(Path(sys.argv[1]), [group], n_rows=400, pairs="p", block=4).columns["x"]
+FeatureStore(Path(sys.argv[1]), [group], n_rows=1200, pairs="p", block=4).columns["x"]
 """
 
 
@@ -134,7 +134,7 @@ def test_sigkill_at_any_moment_and_called_again_equals_never_killed(tmp_path: Pa
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        assert _rows(out) < 400
+        assert _rows(out) < 1200
     subprocess.run([*command, str(out)], check=True)
     left = {name: data for name, data in files(out).items() if not name.endswith(".part")}
     assert left == files(tmp_path / "whole")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from smidgen.data.tokens import EncodedPair
@@ -117,6 +119,17 @@ def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
         read_features(tmp_path / "features.parquet")
     with pytest.raises(InvalidData, match=r"missing\.parquet"):
         read_features(tmp_path / "missing.parquet")
+
+
+def test_groups_of_rows_of_different_types_are_told(tmp_path: Path) -> None:
+    idx = pa.array(range(4))
+    for scores in ([1, 2, 3, None], [1, 2, 3, 4]):
+        table = pa.table({"idx": idx, "score": pa.array(scores, pa.int64())})
+        pq.write_table(table, tmp_path / "features.parquet", row_group_size=2)
+        if None in scores:
+            with pytest.raises(InvalidData, match=r"got float64 among the int64 of score.*Compute the features again"):
+                read_features(tmp_path / "features.parquet")
+    np.testing.assert_array_equal(read_features(tmp_path / "features.parquet").column("score"), [1, 2, 3, 4])
 
 
 def test_missing_column_names_the_ones_there_are() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from pkgutil import walk_packages
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from tests.site.conftest import ROOT, copied
 from tools.docs.build import render
 
@@ -156,19 +155,6 @@ def small(folder: Path) -> Path:
     settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[0]
     (root / "mkdocs.yml").write_text(f"{settings}\nnav:\n  - index.md\n", encoding="utf-8")
     return root
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        told = "no Chromium on this machine; install it (apt-get install chromium)"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(told)
-    with sync_playwright() as playwright:
-        # As root, as in containers, Chromium's own sandbox does not start.
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        yield (chromium := playwright.chromium.launch(executable_path=path, args=flags))
-        chromium.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -47,6 +47,7 @@ def test_the_smallest_that_passed_is_claimed() -> None:
     assert found["claim"].startswith("250 of 5,000 pairs: smallest found; non-inferior to full data at δ = 0.1 with")
     assert "the smallest" not in found["claim"].lower().replace("smallest found", "")
     assert [step["passed"] for step in found["steps_tested"]] == [True, True, False]
+    assert found["loss_statement"].startswith("At 95%")
 
 
 def test_nothing_is_claimed_where_the_first_test_fails() -> None:
@@ -54,6 +55,7 @@ def test_nothing_is_claimed_where_the_first_test_fails() -> None:
     assert found["non_inferior"] is False
     assert found["claim"].startswith("No subset was shown to be enough")
     assert "keep up in the refusal score and harmless prompts answered" in found["claim"]
+    assert found["loss_statement"].startswith("Measured, not claimed: at 95%")
 
 
 @pytest.mark.parametrize("levels", [{"full": 0.1}, {"subset": 0.0}])
@@ -63,6 +65,7 @@ def test_a_metric_that_cannot_tell_allows_no_claim(levels: dict[str, float]) -> 
     assert found["non_inferior"] is False
     assert found["assay"]["passed"] is False
     assert found["claim"].startswith("The metric cannot tell here")
+    assert found["loss_statement"].startswith("Measured, not claimed: at 95%")
 
 
 def test_everything_other_programs_rely_on_is_there() -> None:

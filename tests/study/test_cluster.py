@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from smidgen.cli import main
@@ -25,7 +31,7 @@ from smidgen.study.parcel import (
     small_files,
     write_folder,
 )
-from smidgen.study.scratch import hold, let_go, scratch_base
+from smidgen.study.scratch import hold, let_go, one_at_a_time, scratch_base
 
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
 
@@ -188,6 +194,46 @@ def test_scratch_stays_while_somebody_holds_it_and_goes_after_a_kill(
     assert not folder.exists() and again.is_dir()
     let_go(again)
     assert not again.exists()
+
+
+def test_scratch_that_another_holder_let_go_of_is_made_and_held_anew(tmp_path: Path) -> None:
+    folder = hold(f"test-{tmp_path.name}")
+    try:
+        shutil.rmtree(folder)  # as another holder does
+        with one_at_a_time(folder):
+            (folder / "file").touch()
+        descriptor = os.open(folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+    finally:
+        let_go(folder)
+
+
+def test_who_waited_for_a_lock_that_was_removed_waits_for_its_successor(tmp_path: Path) -> None:
+    folder = hold(f"test-{tmp_path.name}")
+    lock, inside = folder / ".lock", threading.Event()
+
+    def wait_and_enter() -> None:
+        with one_at_a_time(folder):
+            inside.set()
+
+    waiting = threading.Thread(target=wait_and_enter)
+    try:
+        with one_at_a_time(folder):
+            waiting.start()
+            while sum(found.path == str(lock) for found in psutil.Process().open_files()) < 2:
+                time.sleep(0.01)
+            shutil.rmtree(folder)
+            hold(folder.name)
+            successor = lock.open("w")
+            fcntl.flock(successor, fcntl.LOCK_EX)
+        assert not inside.wait(0.3)
+        successor.close()
+        assert inside.wait(10)
+    finally:
+        waiting.join(10)
+        let_go(folder)
 
 
 def test_scratch_that_others_may_enter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,7 @@ from smidgen.selection.features import Features
 from smidgen.selection.kinds import ANSWERING, OTHER, REFUSAL
 from smidgen.selection.selectors import selector
 from smidgen.study.datamodel import datamodel_draws, datamodel_group, datamodel_summary
-from smidgen.study.estimate import planned_steps
-from smidgen.study.plan import StudySettings, Trial
+from smidgen.study.plan import StudySettings, Trial, planned_steps
 from smidgen.study.records import StudyRecords
 from smidgen.study.study import Study
 from smidgen.study.trial import TrialResult

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,24 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 def local(data: Path) -> Path:
-    """The same study by this machine's own processes."""
-    code, out, err = ended(started(data, "local", "--workers", "0"))
+    """The same study by this machine's own processes; `killed` beside it is what a kill would have left of it."""
+    process = started(data, "local", "--workers", "0")
+    wait_for(lambda: len(finished_trials(data / "local")) >= 2, process)
+    with stopped(process):
+        shutil.copytree(data / "local", data / "killed")
+    code, out, err = ended(process)
     assert code in (0, 4), err
     assert json.loads(out) == json.loads((data / "local" / "certificate.json").read_text())
     return data / "local"
+
+
+@contextmanager
+def stopped(process: subprocess.Popen[str]) -> Iterator[None]:
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def finished_trials(out: Path) -> list[tuple[str, float]]:
@@ -111,6 +125,15 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+def named(process: subprocess.Popen[str]) -> dict[psutil.Process, str]:
+    """Every process below a command, by what it calls itself."""
+    found: dict[psutil.Process, str] = {}
+    for relative in family(process):
+        with suppress(psutil.NoSuchProcess):
+            found[relative] = relative.name().removeprefix("ray::")
+    return found
+
+
 def left(processes: list[psutil.Process], *, seconds: float = 30) -> list[str]:
     """Names of those that still run after so long."""
     return [found.name() for found in psutil.wait_procs(processes, timeout=seconds)[1] if found.is_running()]
@@ -121,41 +144,52 @@ def same_results(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
-def test_begun_here_killed_on_ray_worker_and_driver_and_finished_equals_never_killed(data: Path, local: Path) -> None:
-    """Begun by the local executor, gone on with on Ray, whose driver is killed, then a worker of the next one."""
+@pytest.fixture(scope="module")
+def orphans() -> Iterator[list[psutil.Process]]:
+    """Ray's own agents, which find out a minute after a killed driver; meanwhile other tests go on."""
+    found: list[psutil.Process] = []
+    yield found
+    assert not left(found, seconds=120)
+
+
+def test_begun_here_gone_on_with_on_ray_and_finished_here_equals_never_killed(
+    data: Path, local: Path, orphans: list[psutil.Process]
+) -> None:
+    """Killed here, then a worker on Ray, then the driver there; here again, it ends."""
     out = data / "killed"
-    process = started(data, "killed", "--workers", "0")
-    wait_for(lambda: len(finished_trials(out)) >= 2, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
     first = finished_trials(out)
-    assert first
+    assert first and not (out / "certificate.json").exists()
 
     process = started(data, "killed", "--executor", "ray", "--workers", "2")
-    wait_for(lambda: len(finished_trials(out)) > len(first) + 1, process)
-    relatives = family(process)
-    assert any("raylet" in found.name() for found in relatives)
+    wait_for(lambda: len(finished_trials(out)) > len(first), process)
+    victims: list[psutil.Process] = []
+
+    def seen() -> bool:
+        victims.extend(found for found, name in named(process).items() if name == "Worker.do")
+        return bool(victims)
+
+    wait_for(seen, process)
+    victims[0].kill()
+    killed_at = len(finished_trials(out))
+    wait_for(lambda: len(finished_trials(out)) > killed_at + 1, process)
+    relatives = named(process)
+    assert "raylet" in relatives.values()
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    # Ray's own agents find out a minute later; nothing computes, listens or holds memory till then.
-    assert {name.removeprefix("ray::") for name in left(relatives)} <= {"DashboardAgent", "RuntimeEnvAgent"}
+    _, err = process.communicate()
+    assert err.count("a worker died at trial ") <= 1
+    # All that computes, listens or holds memory goes at once.
+    orphans += [found for found, name in relatives.items() if name in ("DashboardAgent", "RuntimeEnvAgent")]
+    assert not left([found for found in relatives if found not in orphans])
     second = finished_trials(out)
     assert set(first) < set(second) < set(finished_trials(local)) | set(second)
 
-    process = started(data, "killed", "--executor", "ray", "--workers", "2")
-    wait_for(lambda: len(finished_trials(out)) > len(second), process)
-    victims = [found for found in family(process) if found.name().startswith("ray::Worker.do")]
-    assert victims
-    victims[0].kill()
-    code, text, err = ended(process)
+    code, text, err = ended(started(data, "killed", "--workers", "0"))
     assert code in (0, 4), err
-    assert err.count("a worker died at trial ") <= 1
     assert json.loads(text)["claim"]
     same_results(out, local)
     # What was finished before a kill was not run again: its very time stands there.
     assert set(second) <= set(finished_trials(out))
     assert [trial for trial, _ in finished_trials(out)] == [trial for trial, _ in finished_trials(local)]
-    assert not left(relatives, seconds=120)
 
 
 def test_interrupted_it_says_so_and_leaves_no_process(data: Path) -> None:

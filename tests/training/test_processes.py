@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from smidgen.models.load import LanguageModel, save_language_model
-from smidgen.training.checkpoints import Keep, last_good
+from smidgen.training.checkpoints import Keep, _gathered, last_good
 from smidgen.training.loop import LossTerms, Recipe, train
 from smidgen.training.record import NotFinite
 
@@ -75,6 +77,7 @@ def _one_of_two(rank: int, folder: Path) -> None:
         train(model, curve, lambda start: points(start, parts, bad=5), recipe=RECIPE, steps=STEPS, keep=keep)
     except NotFinite as error:
         found["message"] = str(error)
+    found["held"] = list(_gathered([("weights", torch.ones(2))]))
     torch.save(found, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -90,6 +93,8 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
                 assert ends_losses == pytest.approx(losses, abs=1e-5)
         assert "at step 5, on the examples with idx 40, 41, 42, 43, 44." in found["message"]
         assert found["message"].endswith(f"The last good checkpoint is {tmp_path / 'bad' / 'step-3'}.")
+        # Eight processes of one machine must not each hold what one of them writes.
+        assert found["held"] == ([] if rank else ["weights"])
     # A checkpoint is whole, whoever wrote it: one process goes on from that of two.
     for name in ("copies", "shards"):
         assert last_good(tmp_path / name) == tmp_path / name / "step-5"
@@ -170,21 +175,55 @@ def test_launched_twice_it_ends_where_it_does_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [["sft"], ["reward", "--heldout-share", "0"]], ids=["sft", "reward"])
+@pytest.mark.parametrize(
+    ("command", "launchers"),
+    [(["sft"], [FSDP2]), (["reward", "--heldout-share", "0"], [FSDP2, DDP])],
+    ids=["sft", "reward"],
+)
 def test_answers_and_rewards_end_where_one_process_ends(
-    arguments: list[str], tmp_path: Path, command: list[str]
+    arguments: list[str], tmp_path: Path, command: list[str], launchers: list[list[str]]
 ) -> None:
     at = arguments.index("--heldout")
     given = ["train", *command, *arguments[2:at], *arguments[at + 2 :]]
     one = json.loads(run("smidgen", *given, "--out", tmp_path / "one"))
-    two = json.loads(run(*launched(FSDP2), "-m", "smidgen", *given, "--out", tmp_path / "two"))
-    assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
-    # Attention does not see the keys' bias: its gradient is rounding alone, and Adam takes whole steps by it.
-    two_ends, one_ends = (
-        {name: weights for name, weights in weights_of(tmp_path / out).items() if "c_attn.bias" not in name}
-        for out in ("two", "one")
+    for number, launcher in enumerate(launchers):
+        out = tmp_path / f"two-{number}"
+        two = json.loads(run(*launched(launcher), "-m", "smidgen", *given, "--out", out))
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
+        # Attention does not see the keys' bias: its gradient is rounding alone, and Adam takes whole steps by it.
+        two_ends, one_ends = (
+            {name: weights for name, weights in weights_of(folder).items() if "c_attn.bias" not in name}
+            for folder in (out, tmp_path / "one")
+        )
+        torch.testing.assert_close(two_ends, one_ends, atol=2e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_all_weights_in_shards_killed_and_called_again_are_never_killed(arguments: list[str], tmp_path: Path) -> None:
+    arguments[arguments.index("--steps") + 1] = "60"
+    command = [*launched(FSDP2), "-m", "smidgen", *arguments, "--checkpoint-every", "10", "--out"]
+    whole = json.loads(run(*command, tmp_path / "whole"))
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    torch.testing.assert_close(two_ends, one_ends, atol=2e-5, rtol=0)
+    while process.poll() is None and not list((out / "checkpoints").glob("step-*")):
+        time.sleep(0.005)
+    for victim in [*psutil.Process(process.pid).children(recursive=True), process]:
+        victim.kill()
+    process.wait()
+    kept = last_good(out / "checkpoints")
+    assert kept and not (out / "model").exists()
+    # Put together, whatever the number of processes that goes on from it.
+    sizes = {name.removeprefix("model."): t.shape for name, t in load_file(kept / "weights.safetensors").items()}
+    assert sizes == {name: t.shape for name, t in weights_of(tmp_path / "whole").items()}
+    again = json.loads(run(*command, out))
+    assert again["loss"] == whole["loss"]
+    for name, weights in weights_of(tmp_path / "whole").items():
+        assert torch.equal(weights_of(out)[name], weights), name
 
 
 @pytest.mark.slow

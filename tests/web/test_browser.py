@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page
 from tests.web.conftest import MODELS, Served, build_comparison, served, some
 
 from smidgen.evaluation.human import HumanVotes, read_human_verdicts
@@ -23,19 +21,6 @@ pytestmark = pytest.mark.slow
 
 PHONE = {"width": 390, "height": 844}
 KEYS_TO_WAIT = 10_000  # ms
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        told = "no Chromium on this machine; install it (apt-get install chromium)"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(told)
-    with sync_playwright() as playwright:
-        # As root, as in containers, Chromium's own sandbox does not start.
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        yield (chromium := playwright.chromium.launch(executable_path=path, args=flags))
-        chromium.close()
 
 
 @contextmanager

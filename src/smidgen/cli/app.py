@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter, default_name_transform
 from cyclopts.config import Dict
@@ -38,6 +38,7 @@ from smidgen.cli.numbers import refuse_fractions
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.presets import preset_settings
 from smidgen.cli.shown import warnings_shown
+from smidgen.cli.wrong_flags import refuse_unknown_settings
 from smidgen.errors import UsageError
 from smidgen.plugins import load_plugins
 from smidgen.runs.interrupts import begun
@@ -124,7 +125,8 @@ def build_app(
             command = " ".join(app.parse_commands(tokens)[0])
             sources.append((preset_settings(preset, command, course), f"preset {preset}"))
         for data, source in sources:
-            _refuse_flattened_groups(app, tokens, data, source)
+            if data and tokens and not asks_for_help(tokens):
+                refuse_unknown_settings(app, tokens, data, source)
         given = (
             Dict({flag_name(key): value for key, value in data.items()}, source=source, use_commands_as_keys=False)
             for data, source in sources
@@ -141,16 +143,6 @@ def build_app(
         return 0
 
     return app
-
-
-def _refuse_flattened_groups(app: App, tokens: Sequence[str], data: Mapping[str, Any], source: str) -> None:
-    """Cyclopts takes the name of a group whose settings are flags of their own, and then reads nothing below it."""
-    if not data or not tokens or asks_for_help(tokens):
-        return
-    *_, command = app.parse_commands(tokens)[1]
-    groups = {a.field_info.name for a in command.assemble_argument_collection() if "*" in a.names}
-    if found := sorted(groups & data.keys()):
-        raise UsageError(f"{source}: {found[0]!r} is no setting; name what stands below it at the top level.")
 
 
 def _plug_in(files: Sequence[str | Path]) -> None:

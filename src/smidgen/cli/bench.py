@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,16 +13,15 @@ from cyclopts import Parameter
 from pydantic import PositiveInt
 
 from smidgen.assets import SHIPPED_PROMPTS
-from smidgen.cli.bench_task import TaskFlags, bench_task
 from smidgen.cli.flags import FLAT, RARE, Harmful, Harmless, TemplateName
 from smidgen.cli.outcome import Outcome
+from smidgen.cli.shown import shown
+from smidgen.cli.task_flags import TaskFlags
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
 from smidgen.errors import UsageError
-from smidgen.evaluation.patterns import SHIPPED
-from smidgen.evaluation.refusal import bench as score_prompts
-from smidgen.evaluation.refusal import summarize
-from smidgen.models.load import load_language_model
+from smidgen.evaluation.patterns import SHIPPED, Patterns, load_pattern_lists, load_patterns, unfit
+from smidgen.models.names import model_name
 from smidgen.runs import atomic_write
 
 
@@ -54,8 +54,12 @@ def bench(
     """
     if completions and completions.exists():
         raise UsageError(f"--completions {completions} exists; nothing is overwritten. Give another file.")
+    for name in (model, *([of_task.after] if of_task and of_task.after else [])):
+        model_name(name)
     flags = of_task or TaskFlags()
     if flags.asks_for_one:
+        from smidgen.cli.bench_task import bench_task
+
         return bench_task(
             model,
             flags,
@@ -71,6 +75,14 @@ def bench(
         load_prompts(harmful or SHIPPED_PROMPTS / "harmful_dev.txt"),
         load_prompts(harmless or SHIPPED_PROMPTS / "harmless_dev.txt"),
     )
+    own = [found for found in load_pattern_lists(lists) if found.name not in SHIPPED]
+    load_patterns(anywhere)
+
+    # What was wrong so far is told without waiting for the engine.
+    from smidgen.evaluation.refusal import bench as score_prompts
+    from smidgen.evaluation.refusal import summarize
+    from smidgen.models.load import load_language_model
+
     lm = load_language_model(model)
     scores = score_prompts(
         lm,
@@ -83,8 +95,20 @@ def bench(
     if completions:
         with atomic_write(completions) as file:
             file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in scores)
+    found = (unfit(p.name, [row.refused[p.name] for row in scores], n_patterns=len(p.patterns)) for p in own)
+    warnings = [warning for warning in found if warning]
+    for warning in warnings:
+        print(shown(f"warning: {warning}"), file=sys.stderr)
     summary = summarize(scores)
-    return Outcome(summary, _table(summary))
+    return Outcome({**summary, "warnings": warnings}, "\n".join([_table(summary), *_headline(summary, own)]))
+
+
+def _headline(summary: Mapping[str, Any], own: Sequence[Patterns]) -> list[str]:
+    """Which of the rows programs read as the score, for whoever has brought a list and might take it for that one."""
+    if not own:
+        return []
+    names = ", ".join(found.name for found in own)
+    return [f"`score` in --json is that of {summary['pattern_list']}; {names} under `lists`"]
 
 
 def _table(summary: Mapping[str, Any]) -> str:

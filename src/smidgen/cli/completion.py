@@ -63,7 +63,10 @@ def _stand_in(flags: list[Mapping[str, Any]], path_type: type) -> Callable[..., 
     kinds: dict[str, Any] = {"switch": bool, "text": str, "path": path_type}
     parameters = []
     for n, flag in enumerate(flags):
-        kind = Literal[tuple(flag["choices"])] if flag.get("choices") else kinds[flag["kind"]]
+        kind = kinds[flag["kind"]]
+        if choices := flag.get("choices"):
+            known = Literal[tuple(choices)]
+            kind = known | path_type if flag["kind"] == "path" else known
         is_flag = flag["name"].startswith("-")
         named = (
             Parameter(name=flag["name"], negative="", help=flag["help"]) if is_flag else Parameter(help=flag["help"])

@@ -13,9 +13,11 @@ from cyclopts import App, Argument
 
 from smidgen.assets import COMPLETION_FLAGS
 from smidgen.cli.schema import all_commands, registries
+from smidgen.evaluation.patterns import SHIPPED
 
 _FILES = {"FILE", "FOLDER", "SOURCE", "MODEL", "RUN", "PAIRS|RUN"}
 # Names that a flag takes, though it takes more than names.
+_LISTS_OR_FILES = {"--patterns", "--public-patterns", "--anywhere"}
 _NAMED = {"--selector": "selector", "--format": "format", "--loss": "loss"}
 
 
@@ -51,6 +53,8 @@ def _entries(argument: Argument, known: dict[str, list[str]]) -> Sequence[dict[s
     name = argument.name if not positional else str(argument.parameter.metavar or argument.name)
     text = " ".join((argument.parameter.help or "").split())
     entry: dict[str, Any] = {"name": name, "kind": "text", "help": text.partition(". ")[0].rstrip(".")}
+    if name in _LISTS_OR_FILES:
+        return [entry | {"kind": "path", "choices": list(SHIPPED)}]
     choices = _choices(argument.hint) or known.get(_NAMED.get(name, ""), [])
     if choices:
         return [entry | {"choices": list(choices)}]

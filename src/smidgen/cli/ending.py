@@ -19,14 +19,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from cyclopts import CycloptsError, UnknownCommandError
-from cyclopts import ValidationError as InvalidValue
-from pydantic import ValidationError
 
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.shown import say, shown
+from smidgen.cli.wrong_flags import wrong_flag
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.runs import explained
-from smidgen.settings import out_of_range
 
 HELP_FLAGS = ("--help", "-h", "--help-all")
 _JSON = "--json"
@@ -106,7 +104,7 @@ def failure_of(error: BaseException, tokens: Sequence[str]) -> Failure | None:
         return Failure(UsageError.kind, _unknown_command(error), UsageError.exit_code)
     if isinstance(error, CycloptsError):
         command = " ".join(["smidgen", *(error.command_chain or ())])
-        return Failure(UsageError.kind, f"{_wrong_flag(error)} See `{command} --help`.", UsageError.exit_code)
+        return Failure(UsageError.kind, f"{wrong_flag(error)} See `{command} --help`.", UsageError.exit_code)
     if isinstance(error, SmidgenError):
         return Failure(error.kind, str(error), error.exit_code)
     if isinstance(error, KeyboardInterrupt):
@@ -124,21 +122,8 @@ def _unknown_command(error: UnknownCommandError) -> str:
     """Said here, because the error's own text imports every command to find out which there are."""
     wrong = (error.unused_tokens or [""])[0]
     names = [name for name in error.app or () if not name.startswith("-")]
+    if wrong.startswith("-"):
+        return f"expected one of the commands {', '.join(names)}, got the flag {wrong}; name a command first."
     near = get_close_matches(wrong, names, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     return f"unknown command {wrong!r}; expected one of: {', '.join(names)}.{hint}"
-
-
-def _wrong_flag(error: CycloptsError) -> str:
-    """An error's own text, but a number out of its range in the words of all the others."""
-    cause = error.__cause__
-    if not (isinstance(error, InvalidValue) and error.argument and isinstance(cause, ValidationError)):
-        return str(error)
-    found = cause.errors(include_url=False)[0]
-    name, annotation = error.argument.name, error.argument.field_info.annotation
-    # A group of settings is checked as a whole, and says which of them it was.
-    fields = getattr(error.argument.hint, "model_fields", {})
-    if found["loc"] and found["loc"][0] in fields:
-        setting = str(found["loc"][0])
-        name, annotation = f"--{setting.replace('_', '-')}", fields[setting].rebuild_annotation()
-    return f"{out_of_range(name, annotation, found)}; leave it out for its default."

@@ -73,41 +73,47 @@ def export(
     exported = export_pairs(prepared.pairs, format, name=name, origin=origin, keep_meta=meta)
     quarantine = [*prepared.quarantine, *exported.left_out]
     address = None
-    if not dry_run:
+    if dry_run:
+        sizes = exported.write(None)
+    else:
         with claimed(out, "export", arguments, inputs):
-            exported.write(out)
+            sizes = exported.write(out)
             if quarantine:
                 write_quarantine(quarantine, out)
-        address = push_files(exported.files, hub.push_to, token, public=hub.public) if hub.push_to else None
-    return _outcome(exported, prepared, format, None if dry_run else out, address)
+        if hub.push_to:
+            address = push_files({path: out / path for path in sizes}, hub.push_to, token, public=hub.public)
+    result, lines = _told(exported, prepared, format, sizes)
+    result |= {"out": None if dry_run else str(out), "pushed_to": address}
+    lines.append("dry run: nothing written" if dry_run else f"written to {out}")
+    lines += [f"put to {address}"] if address else []
+    return Outcome(result, "\n".join(lines), len(quarantine))
 
 
-def _outcome(exported: Exported, prepared: Prepared, format: str, out: Path | None, address: str | None) -> Outcome:
+def _told(
+    exported: Exported, prepared: Prepared, format: str, sizes: Mapping[str, int]
+) -> tuple[dict[str, Any], list[str]]:
+    """What was made, for programs and for people."""
     from smidgen.data.checks import EXPLANATIONS
 
     left_out = Counter(row.reason for row in [*prepared.quarantine, *exported.left_out])
     result: dict[str, Any] = {
         "format": format,
-        "pairs": exported.n_pairs,
+        "pairs": len(exported.pairs),
         "left_out": dict(left_out),
-        "files": {path: len(content) for path, content in exported.files.items()},
+        "files": dict(sizes),
         "renamed_columns": dict(exported.meta.renamed),
         "columns_as_text": list(exported.meta.as_text),
         "dropped_columns": list(prepared.dropped_columns),
-        "out": None if out is None else str(out),
-        "pushed_to": address,
     }
     lines = [
-        f"{exported.n_pairs:,} pairs as {format}",
+        f"{len(exported.pairs):,} pairs as {format}",
         *(f"  {n:>6} {reason}: {EXPLANATIONS[reason]}" for reason, n in left_out.items()),
         *(f"  column {old} is written as {new}" for old, new in exported.meta.renamed.items()),
         *(f"  column {column} is written as text" for column in exported.meta.as_text),
         *(f"  column {column} is not written: neither text nor number" for column in prepared.dropped_columns),
-        *(f"  {path} ({len(content):,} bytes)" for path, content in exported.files.items()),
-        "dry run: nothing written" if out is None else f"written to {out}",
-        *([f"put to {address}"] if address else []),
+        *(f"  {path} ({n_bytes:,} bytes)" for path, n_bytes in sizes.items()),
     ]
-    return Outcome(result, "\n".join(lines), sum(left_out.values()))
+    return result, lines
 
 
 def _read(source: str, license: str | None, max_bad_fraction: float) -> tuple[Prepared, Origin, list[Path | str]]:

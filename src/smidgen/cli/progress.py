@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from smidgen.study.study import Progress as StudyProgress
+    from smidgen.study.progress import Progress as StudyProgress
 
 _BAR = 30
 

@@ -66,11 +66,16 @@ class Scorer:
 def rule_scorer(spec: str) -> Scorer:
     """By a registered rule with its settings."""
     from smidgen.evaluation.reward_rules import load_rule
-    from smidgen.synthesis.answer_rewards import rule_scores
 
     rule = load_rule(spec)
     files = [value for value in parse_spec(spec)[1].values() if isinstance(value, str) and Path(value).is_file()]
-    return Scorer(name=f"rule {spec}", inputs=files, run=lambda pairs, _: Scored(rule_scores(rule, pairs)))
+
+    def run(pairs: Sequence[PreferencePair], folder: Path) -> Scored:
+        from smidgen.synthesis.answer_rewards import rule_scores
+
+        return Scored(rule_scores(rule, pairs))
+
+    return Scorer(name=f"rule {spec}", inputs=files, run=run)
 
 
 def reward_scorer(model: str, template: str) -> Scorer:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from cyclopts import Parameter
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -30,21 +29,22 @@ from smidgen.cli.flags import (
 from smidgen.cli.outcome import Outcome, claimed, left_out
 from smidgen.cli.shown import say
 from smidgen.data.prepare import write_quarantine
+from smidgen.data.sources import check_sources
 from smidgen.data.tables import write_subset
 from smidgen.data.templates import load_template
-from smidgen.data.tokens import EncodedPair
 from smidgen.errors import UsageError
 from smidgen.evaluation.patterns import SHIPPED
-from smidgen.models.load import LanguageModel, load_language_model
-from smidgen.selection.features import write_features
-from smidgen.selection.measure import WORK, measure_features
+from smidgen.models.names import model_name
+from smidgen.selection.features import WORK, write_features
 from smidgen.selection.selectors import selector as selectors
 from smidgen.selection.selectors import top
 from smidgen.selection.why import subset_columns, why_dropped, why_kept
 from smidgen.settings import PositiveShare
-from smidgen.study.execute import check_executor, on_threads, open_executor
-from smidgen.study.inputs import read_prompts
-from smidgen.study.proxy import trained_proxy
+from smidgen.study.executors import check_executor
+
+if TYPE_CHECKING:
+    from smidgen.data.tokens import EncodedPair
+    from smidgen.models.load import LanguageModel
 
 
 def select(
@@ -85,6 +85,18 @@ def select(
     rank = selectors.bind(selector)
     if aligned and train_aligned is not None:
         raise UsageError("expected --aligned or --train-aligned, got both; leave one out.")
+    check_sources(data.pairs)
+    for name in filter(None, (model, aligned)):
+        model_name(name)
+
+    # What was wrong so far is told without waiting for the engine.
+    import torch
+
+    from smidgen.models.load import load_language_model
+    from smidgen.selection.measure import measure_features
+    from smidgen.study.execute import on_threads, open_executor
+    from smidgen.study.inputs import read_prompts
+
     dev = read_prompts(harmful, harmless, None, None)["dev"]
     lm = load_language_model(model)
     prepared = data.prepared(lm.tokenizer, positions=lm.max_positions)
@@ -144,9 +156,12 @@ def select(
 
 
 def _aligned(
-    given: str | None, share: float | None, model: str, encoded: list[EncodedPair], seed: int, work: Path
+    given: str | None, share: float | None, model: str, encoded: Sequence[EncodedPair], seed: int, work: Path
 ) -> Callable[[], LanguageModel] | None:
     """What gives the aligned model once a selector asks for it; None where there is to be none."""
+    from smidgen.models.load import load_language_model
+    from smidgen.study.proxy import trained_proxy
+
     if given:
         return partial(load_language_model, given)
     if share is None:

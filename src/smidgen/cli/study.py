@@ -24,7 +24,6 @@ from smidgen.settings import Share, read_settings
 from smidgen.study.minimize import minimize as run_study
 from smidgen.study.plan import StudySettings
 from smidgen.study.public import PUBLIC_SCORES
-from smidgen.study.records import StudyRecords
 
 _FLAGS = {
     "out": flags.Out,
@@ -72,6 +71,8 @@ def minimize(**arguments: Any) -> Outcome:
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
         certificate = run_study(**arguments, watch=watch, say=say)
         if arguments["dry_run"]:
+            from smidgen.study.records import StudyRecords
+
             stored = StudyRecords(out / "study.sqlite").n_trials() if (out / "study.sqlite").exists() else 0
             kept = f"; {stored:,} trials are done already and are not run again" if stored else ""
             return Outcome({**certificate, "stored_trials": stored}, f"dry run: no trial was run{kept}")

@@ -116,28 +116,37 @@ def excerpt(value: Any, length: int = 40) -> str:
     return text if len(text) <= length else text[:length] + "…"
 
 
+Places = dict[int, tuple[str, int]]
+"""The file and line in which each idx stood; a pair's own source may name another."""
+
+
 def split_repeats(
     pairs: Iterable[tuple[PreferencePair, int, str]],
-) -> tuple[list[PreferencePair], list[Quarantined]]:
+) -> tuple[list[PreferencePair], list[Quarantined], Places]:
     """Leave out pairs whose idx, or whose three texts, an earlier pair has. The first stays.
 
     Args:
         pairs: Each pair with the line and the file it stood in.
+
+    Returns:
+        The pairs that stay, the others, and where those that stay stood.
     """
     kept: list[PreferencePair] = []
     repeated: list[Quarantined] = []
-    place_of_idx: dict[int, str] = {}
+    place_of_idx: Places = {}
     idx_of_texts: dict[tuple[Messages, Messages, Messages], int] = {}
     for pair, line, source in pairs:
         texts = (pair.prompt, pair.chosen, pair.rejected)
         if pair.idx in place_of_idx:
-            repeated.append(Quarantined(source, line, pair.idx, "duplicate_idx", f"first in {place_of_idx[pair.idx]}"))
+            first_source, first_line = place_of_idx[pair.idx]
+            detail = f"first in {first_source}, line {first_line}"
+            repeated.append(Quarantined(source, line, pair.idx, "duplicate_idx", detail))
         elif texts in idx_of_texts:
             repeated.append(Quarantined(source, line, pair.idx, "duplicate_pair", f"same as idx {idx_of_texts[texts]}"))
         else:
-            place_of_idx[pair.idx], idx_of_texts[texts] = f"{source}, line {line}", pair.idx
+            place_of_idx[pair.idx], idx_of_texts[texts] = (source, line), pair.idx
             kept.append(pair)
-    return kept, repeated
+    return kept, repeated, place_of_idx
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from smidgen.errors import SmidgenError, UsageError
 
@@ -39,11 +40,11 @@ def check_push(name: str) -> str:
     return token
 
 
-def push_files(files: Mapping[str, bytes], name: str, token: str, *, public: bool = False) -> str:
+def push_files(files: Mapping[str, Path], name: str, token: str, *, public: bool = False) -> str:
     """Put files into a hub's new or still empty dataset repository; its address.
 
     Args:
-        files: Content by path.
+        files: Where each lies, by its path in the dataset.
         name: owner/name.
         token: See `check_push`.
         public: Whether everybody may read it.
@@ -61,7 +62,7 @@ def push_files(files: Mapping[str, bytes], name: str, token: str, *, public: boo
         held = sorted({file.rfilename for file in there.siblings or ()} - _OWN_FILES)
         is_open = not there.private and not public
         if not held and not is_open:
-            operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+            operations = [CommitOperationAdd(path, file) for path, file in files.items()]
             api.create_commit(name, operations, commit_message="Preference pairs from Smidgen", repo_type="dataset")
     except Exception as error:  # the client raises errors of many libraries, down to the network's
         said = str(error).replace(token, "***").strip().partition("\n")[0].rstrip(".")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from smidgen.data.checks import EXPLANATIONS, BadRow, Quarantined, split_repeats
+from smidgen.data.checks import EXPLANATIONS, BadRow, Places, Quarantined, split_repeats
+from smidgen.data.encoded import EncodedTable
 from smidgen.data.rows import pair_from_row
 from smidgen.data.shapes import SYSTEMS
-from smidgen.data.sources import Loaded, Source, load_rows
+from smidgen.data.sources import Loaded, RawRow, Source, load_rows
 from smidgen.data.templates import Template, load_template
-from smidgen.data.tokens import EncodedPair, count_cut_answers, encode_pairs
+from smidgen.data.tokens import count_cut_answers, encode_pairs
 from smidgen.errors import InvalidData, UsageError
 from smidgen.pairs import Messages, PairTable, PreferencePair, as_turns
 from smidgen.runs import atomic_write, write_json
@@ -37,7 +38,7 @@ class Prepared:
     """
 
     pairs: PairTable
-    encoded: list[EncodedPair]
+    encoded: EncodedTable
     quarantine: list[Quarantined]
     counts: dict[str, int]
     explanations: Mapping[str, str] = field(default_factory=dict)
@@ -87,26 +88,24 @@ def prepare_pairs(
         raise UsageError(f"expected max_bad_fraction from 0 to 1, got {max_bad_fraction}; 0.5 allows half the rows.")
     if first is not None and first < 1:
         raise UsageError(f"expected first of at least 1 pair, got {first}; leave it out for all.")
-    if first is not None and first < 1:
-        raise UsageError(f"expected first of at least 1 pair, got {first}; leave it out for all.")
     loaded = sources if isinstance(sources, Loaded) else load_rows(sources, split=split)
     if tokenizer is not None and isinstance(template, str):
         template = load_template(template, tokenizer)
     limits = {"max_length": max_length, "answer_head": answer_head}
 
-    def usable(rows: Loaded) -> Usable:
+    def usable(rows: Iterable[RawRow]) -> Usable:
         pairs, quarantine, places = _check(rows, single_turn=single_turn)
         if tokenizer is None:
-            return pairs, [], quarantine
+            return pairs, EncodedTable(), quarantine
         encoded, unusable = encode_pairs(pairs, template, tokenizer, **limits)  # pyright: ignore[reportArgumentType]
-        kept = {pair.idx for pair in encoded}
+        kept = set(encoded.idxs)
         return [p for p in pairs if p.idx in kept], encoded, quarantine + [_at(places, q) for q in unusable]
 
     if first is not None:
         loaded = _head(loaded, first, usable)
-    pairs, encoded, quarantine = usable(loaded)
+    pairs, encoded, quarantine = usable(loaded.rows if loaded is sources else _taken(loaded.rows))
     n_cut = count_cut_answers(encoded, tokenizer) if tokenizer is not None else 0
-    quarantine.sort(key=lambda q: (q.source, q.line))
+    quarantine = sorted([*loaded.quarantine, *quarantine], key=lambda q: (q.source, q.line))
     reasons = Counter(q.reason for q in quarantine)
     refuse_bad_data(loaded.n_rows, len(pairs), quarantine, max_bad_fraction)
     counts = {"rows": loaded.n_rows, "pairs": len(pairs), "quarantined": len(quarantine), "cut_answers": n_cut}
@@ -120,15 +119,15 @@ def prepare_pairs(
     )
 
 
-Usable = tuple[list[PreferencePair], list[EncodedPair], list[Quarantined]]
+Usable = tuple[list[PreferencePair], EncodedTable, list[Quarantined]]
 
 
-def _head(loaded: Loaded, n_pairs: int, usable: Callable[[Loaded], Usable]) -> Loaded:
+def _head(loaded: Loaded, n_pairs: int, usable: Callable[[Iterable[RawRow]], Usable]) -> Loaded:
     """The rows up to the one that holds the last of the first `n_pairs` usable pairs; all where there are fewer."""
     # Ever longer heads, so that nobody waits for the tokens of rows that are not wanted.
     size = 2 * n_pairs
     while True:
-        idxs = [pair.idx for pair in usable(replace(loaded, rows=loaded.rows[:size]))[0]]
+        idxs = [pair.idx for pair in usable(loaded.rows[:size])[0]]
         if len(idxs) >= n_pairs:
             break
         if size >= len(loaded.rows):
@@ -199,26 +198,28 @@ def _plain(messages: Messages, role: str) -> str | list[dict[str, str]]:
     return as_turns(messages)
 
 
-Places = dict[int, tuple[str, int]]
-"""The file and line in which each idx stood; a pair's own source may name another."""
+def _check(rows: Iterable[RawRow], *, single_turn: bool) -> tuple[list[PreferencePair], list[Quarantined], Places]:
+    bad_rows: list[Quarantined] = []
+
+    def good() -> Iterator[tuple[PreferencePair, int, str]]:
+        for row in rows:
+            try:
+                pair = pair_from_row(row.columns, idx=row.idx, source=row.source, source_row=row.row, extra=row.meta)
+                if single_turn and len(pair.prompt) > 1:
+                    raise BadRow("several_turns", f"the prompt has {len(pair.prompt)} turns")
+                yield pair, row.line, row.source
+            except BadRow as bad:
+                bad_rows.append(Quarantined(row.source, row.line, row.idx, bad.reason, bad.detail))
+
+    pairs, repeated, places = split_repeats(good())
+    return pairs, bad_rows + repeated, places
 
 
-def _check(loaded: Loaded, *, single_turn: bool) -> tuple[list[PreferencePair], list[Quarantined], Places]:
-    quarantine = list(loaded.quarantine)
-    good: list[tuple[PreferencePair, int, str]] = []
-    for row in loaded.rows:
-        try:
-            pair = pair_from_row(row.columns, idx=row.idx, source=row.source, source_row=row.row, extra=row.meta)
-            if single_turn and len(pair.prompt) > 1:
-                raise BadRow("several_turns", f"the prompt has {len(pair.prompt)} turns")
-            good.append((pair, row.line, row.source))
-        except BadRow as bad:
-            quarantine.append(Quarantined(row.source, row.line, row.idx, bad.reason, bad.detail))
-    pairs, repeated = split_repeats(good)
-    places: Places = {}
-    for pair, line, source in good:
-        places.setdefault(pair.idx, (source, line))
-    return pairs, quarantine + repeated, places
+def _taken(rows: list[RawRow]) -> Iterator[RawRow]:
+    """Rows out of their list, so that none is kept beside the pair that is made of it."""
+    rows.reverse()
+    while rows:
+        yield rows.pop()
 
 
 def _at(places: Places, row: Quarantined) -> Quarantined:

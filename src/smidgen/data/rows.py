@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
+from sys import intern
 from typing import Any
 
 from smidgen.data.checks import BadRow, check_characters, check_string, check_text, excerpt
-from smidgen.data.readers import TEXT_COLUMNS
+from smidgen.data.records import TEXT_COLUMNS
 from smidgen.data.shapes import HH_TURN, is_dialogue, own_columns
 from smidgen.pairs import Message, Messages, PreferencePair, Scalar, as_turns, messages_from
 
@@ -160,7 +161,7 @@ def own_source(columns: Mapping[str, Any]) -> str | None:
     if not isinstance(source, str | int) or source == "":
         return None
     check_characters(str(source), "source")
-    return str(source)
+    return intern(str(source))
 
 
 def own_row(columns: Mapping[str, Any]) -> int | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data.checks import BadRow, Quarantined
-from smidgen.data.readers import PAIR_COLUMNS, SUFFIXES, Columns, Record, as_json, data_suffix, read_records
+from smidgen.data.readers import SUFFIXES, data_suffix, read_records
+from smidgen.data.records import PAIR_COLUMNS, Columns, Record, as_json
 from smidgen.data.rows import is_scalar, whole_number
 from smidgen.data.shapes import used_columns
 from smidgen.errors import InvalidData, UsageError
@@ -161,12 +162,7 @@ def _parts(source: Source, split: str, columns: Columns) -> list[Part]:
         ]
     if path.is_file():
         return [(path, path.name, read_records(path, columns=columns))]
-    if isinstance(source, str) and (hub := _hub_name(source, split)):
-        return [(source, source, _hub_records(hub))]
-    raise UsageError(
-        f"expected a file, a folder, or a hub dataset written owner/name, got {str(source)!r}, which is none. "
-        "Check the path; data files end in " + ", ".join(SUFFIXES) + "."
-    )
+    return [(str(source), str(source), _hub_records(_hub_name(source, split)))]
 
 
 # What stands beside data and says something of it.
@@ -208,11 +204,35 @@ class HubName:
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def _hub_name(source: str, split: str) -> HubName | None:
-    """`owner/name`, `owner/name#folder` or `owner/name#key=value,…`; None for what cannot be a hub name."""
-    path, _, part = source.partition("#")
-    if not _HUB.fullmatch(path) or path.startswith(".") or data_suffix(Path(path)):
-        return None
+def check_sources(sources: Source | Sequence[Source]) -> None:
+    """Look whether sources can be there at all, before anything is loaded; a hub is not asked.
+
+    Raises:
+        UsageError: A source that is neither a file nor a folder nor written as a hub dataset.
+    """
+    for source in _as_list(sources):
+        if not Path(source).exists():
+            _hub_name(source, "train")
+
+
+def _hub_name(source: Source, split: str) -> HubName:
+    """`owner/name`, `owner/name#folder` or `owner/name#key=value,…`.
+
+    Raises:
+        UsageError: What cannot be a hub name, or reads as a path into a folder of this disk.
+    """
+    path, _, part = str(source).partition("#")
+    if isinstance(source, Path) or not _HUB.fullmatch(path) or path.startswith(".") or data_suffix(Path(path)):
+        raise UsageError(
+            f"expected a file, a folder, or a hub dataset written owner/name, got {str(source)!r}, which is none. "
+            "Check the path; data files end in " + ", ".join(SUFFIXES) + "."
+        )
+    folder, _, name = path.partition("/")
+    if not part and Path(folder).is_dir():
+        raise UsageError(
+            f"expected a file or folder {name} in the folder {folder}, which is here, found none. Check the path; for "
+            f"a hub's dataset of that name write {path}#split={split}."
+        )
     given = {"data_dir": part} if part and "=" not in part else {}
     if not given:
         for item in filter(None, part.split(",")):

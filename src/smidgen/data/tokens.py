@@ -1,41 +1,20 @@
-"""Pairs as token ids: one prompt, two answers, each answer ending in end of text unless it was cut."""
+"""Texts into token ids: one prompt, two answers, each answer ending in end of text unless it was cut."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 from smidgen.data.checks import Quarantined
+from smidgen.data.encoded import EncodedPair, EncodedTable, TokenIds
 from smidgen.data.templates import Template
 from smidgen.errors import UsageError
 from smidgen.pairs import PreferencePair, Scalar, messages_from
 
-TokenIds = tuple[int, ...]
 _TEXTS_AT_ONCE = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedPair:
-    """A pair's token ids; answers end in end of text unless `answer_head` cut them.
-
-    Attributes:
-        chosen_score: An external reward of the chosen answer, from the data's column of this name; None without one.
-        rejected_score: The same of the rejected answer.
-        weight: How many times the pair's loss counts, from the column `weight`; None without one.
-        group: Who prefers so, or what about, from the column `group`, as a number from 0: the groups of the pairs
-            encoded together, in the order of their names. None without one.
-    """
-
-    idx: int
-    prompt: TokenIds
-    chosen: TokenIds
-    rejected: TokenIds
-    chosen_score: float | None = field(default=None, kw_only=True)
-    rejected_score: float | None = field(default=None, kw_only=True)
-    weight: float | None = field(default=None, kw_only=True)
-    group: int | None = field(default=None, kw_only=True)
+_PAIRS_AT_ONCE = 16_384
 
 
 def encode_pairs(
@@ -45,7 +24,7 @@ def encode_pairs(
     *,
     max_length: int | None = None,
     answer_head: int | None = None,
-) -> tuple[list[EncodedPair], list[Quarantined]]:
+) -> tuple[EncodedTable, list[Quarantined]]:
     """Tokenise pairs; those that are too long, or whose answers become equal, are quarantined.
 
     Args:
@@ -63,28 +42,35 @@ def encode_pairs(
         UsageError: The tokenizer has no end-of-text token, or a length is not positive.
     """
     check_lengths(max_length, answer_head)
-    eos = end_of_text(tokenizer)
+    end_of_text(tokenizer)
     pairs = list(pairs)
-    prompts = tokenise([template.prompt(p.prompt) for p in pairs], template, tokenizer, opens=True)
-    chosen = tokenise([template.response(p.chosen) for p in pairs], template, tokenizer, closing=(eos,))
-    rejected = tokenise([template.response(p.rejected) for p in pairs], template, tokenizer, closing=(eos,))
-
-    group_of = {name: code for code, name in enumerate(sorted({_name(p.meta.get("group")) for p in pairs} - {""}))}
-    encoded: list[EncodedPair] = []
     quarantined: list[Quarantined] = []
-    for pair, *ids in zip(pairs, prompts, chosen, rejected, strict=True):
-        numbers = {name: _number(pair.meta.get(name)) for name in ("chosen_score", "rejected_score", "weight")}
-        group = group_of.get(_name(pair.meta.get("group")))
-        whole = EncodedPair(pair.idx, *ids, group=group, **numbers)
-        long = max_length is None or _longest(whole) > max_length
-        cut = whole
-        if long and answer_head is not None:
-            cut = replace(whole, chosen=whole.chosen[:answer_head], rejected=whole.rejected[:answer_head])
-        if problem := _problem(cut, max_length, was_cut=cut != whole):
-            quarantined.append(Quarantined(pair.source, pair.source_row + 1, pair.idx, *problem))
-        else:
-            encoded.append(cut)
-    return encoded, quarantined
+
+    def kept() -> Iterator[EncodedPair]:
+        for pair, whole in zip(pairs, _whole(pairs, template, tokenizer), strict=True):
+            cut = whole
+            if answer_head is not None and (max_length is None or _longest(whole) > max_length):
+                cut = replace(whole, chosen=whole.chosen[:answer_head], rejected=whole.rejected[:answer_head])
+            if problem := _problem(cut, max_length, was_cut=cut != whole):
+                quarantined.append(Quarantined(pair.source, pair.source_row + 1, pair.idx, *problem))
+            else:
+                yield cut
+
+    return EncodedTable(kept()), quarantined
+
+
+def _whole(pairs: Sequence[PreferencePair], template: Template, tokenizer: Any) -> Iterator[EncodedPair]:
+    """Every pair with all its tokens; in blocks, since what they are made through is many times the ids."""
+    eos = end_of_text(tokenizer)
+    group_of = {name: code for code, name in enumerate(sorted({_name(p.meta.get("group")) for p in pairs} - {""}))}
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        block = pairs[start : start + _PAIRS_AT_ONCE]
+        prompts = tokenise([template.prompt(p.prompt) for p in block], template, tokenizer, opens=True)
+        chosen = tokenise([template.response(p.chosen) for p in block], template, tokenizer, closing=(eos,))
+        rejected = tokenise([template.response(p.rejected) for p in block], template, tokenizer, closing=(eos,))
+        for pair, *ids in zip(block, prompts, chosen, rejected, strict=True):
+            numbers = {name: _number(pair.meta.get(name)) for name in ("chosen_score", "rejected_score", "weight")}
+            yield EncodedPair(pair.idx, *ids, group=group_of.get(_name(pair.meta.get("group"))), **numbers)
 
 
 def encode_prompts(prompts: Sequence[str], template: Template, tokenizer: Any) -> list[TokenIds]:

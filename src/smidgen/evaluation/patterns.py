@@ -92,6 +92,26 @@ def load_pattern_lists(names_or_paths: Sequence[str | Path]) -> list[Patterns]:
     return lists
 
 
+def unfit(name: str, matched: Sequence[bool], *, n_patterns: int) -> str | None:
+    """What is wrong with a list that tells no two answers apart, in a sentence; None where nothing is.
+
+    Args:
+        name: Of the list.
+        matched: Whether each answer holds one of its patterns; at least one answer.
+        n_patterns: How many it has.
+
+    >>> unfit("mine", [True, False], n_patterns=3)
+    """
+    if 0 < sum(matched) < len(matched):
+        return None
+    which = "one of its" if any(matched) else "none of its"
+    where = "every one" if any(matched) else "any"
+    return (
+        f"the pattern list {name!r} tells no two answers apart: {which} {n_patterns:,} patterns matched {where} of the "
+        f"{len(matched):,} answers. Read some of them, and correct the list."
+    )
+
+
 def _parse(name: str, raw: bytes, path: str = "") -> Patterns:
     try:
         lines = raw.decode("utf-8-sig").splitlines()

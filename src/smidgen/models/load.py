@@ -21,6 +21,7 @@ from smidgen.models.allocator import keep_freed_memory
 from smidgen.models.attention import BESIDE
 from smidgen.models.demands import refuse_demands
 from smidgen.models.memory import refuse_beyond
+from smidgen.models.names import model_name
 from smidgen.runs import atomic_folder, write_text
 
 # Of what safetensors takes.
@@ -148,22 +149,6 @@ def _n_weights(file: Path) -> int:
         (size,) = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(min(size, _LONGEST_HEADER_BYTES)))
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-
-
-def model_name(name_or_path: str | Path) -> str:
-    """A model's folder or hub name, as loaders take it.
-
-    Raises:
-        UsageError: What can only be a path, and leads nowhere: a hub would be asked for it, and say why it is no name.
-    """
-    name = str(name_or_path)
-    is_path = isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1
-    if is_path and not Path(name).expanduser().exists():
-        raise UsageError(
-            f"expected a model's folder at {name}, found none; give a folder with config.json, or a hub name such as "
-            "owner/model."
-        )
-    return name
 
 
 def said(error: BaseException) -> str:

@@ -34,6 +34,9 @@ from smidgen.models.rows import (
     token_budget_batches,
 )
 
+# Of one forward over answers, at most: what else computes the same values has to batch them the same way.
+BATCH_TOKENS = 8192
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogps:
@@ -207,7 +210,7 @@ def score_answers(
     prompts: Sequence[Tokens],
     answers: Sequence[Sequence[Tokens]],
     *,
-    batch_tokens: int = 8192,
+    batch_tokens: int = BATCH_TOKENS,
     layout: Layout | None = None,
     dtype: str = "float32",
 ) -> list[list[np.ndarray]]:

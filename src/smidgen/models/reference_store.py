@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,19 @@ from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel, computing_dtype
 from smidgen.models.logprobs import score_answers
 from smidgen.models.rows import Layout, Tokens
-from smidgen.runs import room_told, uninterrupted
+from smidgen.runs import open_database, room_told, uninterrupted
 
 _SEAL_BYTES = 4
+# Gives what `score_answers` gives for the same model, prompts, answers, dtype and layout, bit for bit.
+Score = Callable[..., list[list[np.ndarray]]]
 
 
 class ReferenceStore:
-    """Per-token values by content, in one SQLite file that several processes may write."""
+    """Per-token values by content, in one SQLite file that several processes may write.
+
+    Raises:
+        SmidgenError: The file is damaged, or another kind; here or in any method.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
@@ -36,7 +42,9 @@ class ReferenceStore:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with room_told(self._path), closing(sqlite3.connect(self._path, timeout=60)) as connection:
+        held = "stored reference log-probabilities"
+        do = "Delete the file; what it held is computed again."
+        with open_database(self._path, held=held, do=do) as connection:
             refuse_programs(connection, self._path)
             connection.execute("PRAGMA journal_mode=WAL")
             yield connection
@@ -49,8 +57,9 @@ class ReferenceStore:
         *,
         dtype: str = "float32",
         layout: Layout | None = None,
+        score: Score = score_answers,
     ) -> list[list[np.ndarray]]:
-        """As `score_answers`, computing only what is not stored yet.
+        """As `score_answers`, having `score` compute only what is not stored yet.
 
         Raises:
             SmidgenError: A stored value is not what was written; the file is damaged.
@@ -65,7 +74,7 @@ class ReferenceStore:
             missing = [i for i, group in enumerate(keys) if any(key not in known for key in group)]
             if missing:
                 wanted = [prompts[i] for i in missing], [answers[i] for i in missing]
-                fresh = score_answers(lm, *wanted, dtype=dtype, layout=layout)
+                fresh = score(lm, *wanted, dtype=dtype, layout=layout)
                 found = {
                     k: v for i, group in zip(missing, fresh, strict=True) for k, v in zip(keys[i], group, strict=True)
                 }

@@ -27,11 +27,11 @@ from smidgen.models.load import (
     LanguageModel,
     language_model,
     load_tokenizer,
-    model_name,
     said,
     save_language_model,
 )
 from smidgen.models.logprobs import computing_in
+from smidgen.models.names import model_name
 from smidgen.models.rewards import Reward
 from smidgen.models.rows import Tokens, token_budget_batches
 from smidgen.pairs import Message, Messages

@@ -21,7 +21,7 @@ from smidgen.data.stores import refuse_programs
 from smidgen.data.tables import COLUMNS
 from smidgen.errors import InvalidData, UsageError
 from smidgen.report.certificate import Certificate, interval, read_certificate, read_object
-from smidgen.selection.features import Features, read_features
+from smidgen.selection.features import WORK, Features, read_features
 from smidgen.settings import read_settings
 
 
@@ -110,7 +110,7 @@ def read_run(folder: Path | str) -> Run:
         InvalidData: An artefact that cannot be read; says which, and what is wrong.
     """
     folder = Path(folder)
-    refuse_links_and_pipes(folder)
+    refuse_links_and_pipes(folder, beside=(WORK,))
     if not (folder / "certificate.json").is_file():
         raise UsageError(
             f"expected a finished run at {folder}, found no certificate.json there. "

@@ -88,9 +88,8 @@ def _key_numbers(run: Run) -> list[dict[str, str]]:
         ("Allowed below full", f"{certificate.delta:.3g}", f"δ, at {percent(certificate.confidence)} confidence")
     )
     if (bound := certificate.loss_bound) is not None:
-        found.append(
-            ("Lost at most" if bound >= 0 else "Gained at least", number(abs(bound)), "of score, this size alone")
-        )
+        note = "of score, this size alone" + ("" if certificate.non_inferior else "; not claimed")
+        found.append(("Lost at most" if bound >= 0 else "Gained at least", number(abs(bound)), note))
     prompts = f"{certificate.n_harmful_prompts} harmful, {certificate.n_harmless_prompts} harmless prompts"
     found.append(("Fresh seeds", str(certificate.n_seeds), prompts))
     return [{"name": name, "value": value, "note": note} for name, value, note in found]

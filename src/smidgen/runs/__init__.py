@@ -1,5 +1,6 @@
 """A run's folder: files appear whole or not at all, what is done stays done, and one process at a time is at work."""
 
+from smidgen.runs.databases import open_database
 from smidgen.runs.files import (
     LOCK,
     atomic_folder,
@@ -28,6 +29,7 @@ __all__ = [
     "file_hash",
     "held",
     "json_lines",
+    "open_database",
     "open_run",
     "read_json",
     "remove_folder",

@@ -2,7 +2,7 @@
 
 A group's folder is named by a hash of everything that decides its values, so what is found there can be used. Rows are
 filled from the first on; the marker that says how many are filled is written after they are on disk. Killed at any
-moment and called again, a group goes on behind its last whole block, which is measured as if nothing had happened.
+moment and called again, a group goes on behind the last block that was marked, as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from smidgen.selection.features import LazyColumns
 
 BLOCK = 1024  # pairs measured between two markers
 _MARKER = "filled.json"
+_MARK_SHARE = 4  # times as long as marking took, blocks are measured before the next marker
 
 # A block's columns, from the rows of its pairs; every block's columns have the same types and the same width.
 MeasureBlock = Callable[[slice], Mapping[str, np.ndarray]]
@@ -129,9 +131,14 @@ class FeatureStore:
         if marker["rows"] < self._n_rows:
             starts = range(marker["rows"], self._n_rows, self._block)
             todo = [slice(start, min(start + self._block, self._n_rows)) for start in starts]
-            for rows, values in zip(todo, self._blocks(group, todo), strict=True):
-                marker = _fill(folder, marker, self._n_rows, rows, values, group)
-                self._on_block(group.name, rows.stop, self._n_rows)
+            progress = _Progress(folder, marker)
+            try:
+                for rows, values in zip(todo, self._blocks(group, todo), strict=True):
+                    progress.fill(self._n_rows, rows, values, group)
+                    self._on_block(group.name, rows.stop, self._n_rows)
+            finally:
+                progress.mark()
+            marker = progress.marker
         return {name: _mapped(folder / f"{name}.npy", "r", marker["shapes"][name]) for name in group.columns}
 
     def _blocks(self, group: ColumnGroup, todo: Sequence[slice]) -> Iterator[Mapping[str, np.ndarray]]:
@@ -151,29 +158,48 @@ def pairs_hash(pairs: PairTable, encoded: Sequence[EncodedPair]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _fill(
-    folder: Path, marker: dict[str, Any], n_rows: int, rows: slice, block: Mapping[str, np.ndarray], group: ColumnGroup
-) -> dict[str, Any]:
-    """Write a block to disk, then the marker that counts it; before the first block, make the files."""
-    if block.keys() != set(group.columns):
-        raise ValueError(f"group {group.name!r}: expected {sorted(group.columns)}, got {sorted(block)}")
-    if not marker["shapes"]:
-        shapes = {name: [values.dtype.str, n_rows, *values.shape[1:]] for name, values in block.items()}
-        for name in shapes:
-            _allocate(folder / f"{name}.npy", shapes[name])
-        marker = {"rows": 0, "shapes": shapes}
-        write_json(folder / _MARKER, marker)
-    for name, values in block.items():
-        found = [values.dtype.str, n_rows, *values.shape[1:]]
-        if found != marker["shapes"][name]:
-            raise ValueError(f"column {name!r}: expected blocks of {marker['shapes'][name]}, got {found}")
-        # Mapped for this block only: pages that were written would count as the process's memory.
-        column = _mapped(folder / f"{name}.npy", "r+", marker["shapes"][name])
-        column[rows] = values
-        column.flush()
-    marker = {**marker, "rows": rows.stop}
-    write_json(folder / _MARKER, marker)
-    return marker
+class _Progress:
+    """A group's columns while they are filled, and the marker that counts the rows that are on disk."""
+
+    def __init__(self, folder: Path, marker: dict[str, Any]) -> None:
+        self.marker = marker
+        self._folder, self._filled = folder, marker["rows"]
+        self._marked_at, self._mark_seconds = time.monotonic(), 0.0
+
+    def fill(self, n_rows: int, rows: slice, block: Mapping[str, np.ndarray], group: ColumnGroup) -> None:
+        """Write a block, and mark it where that is worth the while; before the first block, make the files."""
+        if block.keys() != set(group.columns):
+            raise ValueError(f"group {group.name!r}: expected {sorted(group.columns)}, got {sorted(block)}")
+        if not self.marker["shapes"]:
+            shapes = {name: [values.dtype.str, n_rows, *values.shape[1:]] for name, values in block.items()}
+            for name in shapes:
+                _allocate(self._folder / f"{name}.npy", shapes[name])
+            self.marker = {"rows": 0, "shapes": shapes}
+            write_json(self._folder / _MARKER, self.marker)
+        for name, values in block.items():
+            found = [values.dtype.str, n_rows, *values.shape[1:]]
+            if found != self.marker["shapes"][name]:
+                raise ValueError(f"column {name!r}: expected blocks of {self.marker['shapes'][name]}, got {found}")
+            # Mapped for this block only: pages that were written would count as the process's memory.
+            _mapped(self._folder / f"{name}.npy", "r+", self.marker["shapes"][name])[rows] = values
+        self._filled = rows.stop
+        # A cheap block is measured in less time than a disk takes to have it for certain.
+        if time.monotonic() - self._marked_at >= _MARK_SHARE * self._mark_seconds:
+            self.mark()
+
+    def mark(self) -> None:
+        """Have the rows that were filled on disk, then the marker that counts them."""
+        if self._filled == self.marker["rows"]:
+            return
+        started = time.monotonic()
+        for name in self.marker["shapes"]:
+            path = self._folder / f"{name}.npy"
+            with room_told(path), path.open("r+b") as file:
+                os.fsync(file.fileno())
+        self.marker = {**self.marker, "rows": self._filled}
+        write_json(self._folder / _MARKER, self.marker)
+        self._marked_at = time.monotonic()
+        self._mark_seconds = self._marked_at - started
 
 
 def _allocate(path: Path, shape: Sequence[Any]) -> None:

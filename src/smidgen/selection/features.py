@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from smidgen.data.tokens import EncodedPair
     from smidgen.models.load import LanguageModel
 
+# The working folder of a run's features, beside what the run leaves; what it holds is named by content, and it may be a
+# link to a store that several runs share.
+WORK = "features.work"
 _BLOCK_BYTES = 64 << 20  # of a column, looked at or written at one time
 # Only the working folder holds these: a file that people keep has no use for megabytes a thousand pairs.
 _NEVER_WRITTEN = ("gradient",)
@@ -239,16 +242,36 @@ def read_features(path: Path | str, *, vectors: bool = True) -> Features:
         InvalidData: No such file, or not a features file.
     """
     try:
-        schema = pq.read_schema(path)
-        names = [field.name for field in schema if vectors or not pa.types.is_fixed_size_list(field.type)]
-        table = pq.read_table(path, columns=names)
-        columns = {name: _to_numpy(table.column(name)) for name in table.column_names}
+        with pq.ParquetFile(path) as file:
+            kept = [f.name for f in file.schema_arrow if vectors or not pa.types.is_fixed_size_list(f.type)]
+            columns = _read_columns(file, kept)
         if "idx" not in columns or columns["idx"].dtype != np.int64:
             raise ValueError(f"got no whole numbers idx among {', '.join(columns) or 'no columns'}")
         return Features(columns.pop("idx"), columns)
-    except (OSError, pa.ArrowException, ValueError, OverflowError, KeyError) as error:
+    except (OSError, pa.ArrowException, ValueError, OverflowError, KeyError, MemoryError) as error:
         said = " ".join(str(error).split())[:300]
         raise InvalidData(f"expected a features file at {path}: {said}. Compute the features again.") from error
+
+
+def _read_columns(file: pq.ParquetFile, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Columns in their final place, filled a group of rows at a time, so that none is ever there twice."""
+    columns: dict[str, np.ndarray] = {}
+    for name in names:
+        none = _to_numpy(file.schema_arrow.empty_table().column(name))
+        columns[name] = np.empty((file.metadata.num_rows, *none.shape[1:]), dtype=none.dtype)
+    start = 0
+    for number in range(file.num_row_groups):
+        group = file.read_row_group(number, columns=names)
+        rows = slice(start, start + len(group))
+        for name, column in columns.items():
+            found = _to_numpy(group.column(name))
+            if found.dtype != column.dtype:
+                raise ValueError(f"got {found.dtype} among the {column.dtype} of {name}")
+            column[rows] = found
+        start = rows.stop
+    if start != file.metadata.num_rows:
+        raise ValueError(f"got {start} rows where its end counts {file.metadata.num_rows}")
+    return columns
 
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:

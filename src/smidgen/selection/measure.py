@@ -28,8 +28,6 @@ from smidgen.selection.groups import (
 )
 from smidgen.selection.texts import DEFAULT_LIST, all_scored
 
-# The working folder of a run's features, beside what the run leaves; what it holds is named by content.
-WORK = "features.work"
 # Groups whose blocks need the aligned model, so that it is neither made nor sent for the others.
 WITH_ALIGNED = ("aligned", "alignment")
 _GRADIENTS = GradientSettings()

@@ -154,7 +154,12 @@ def text_vectors(
 def _hashed_tfidf(texts: Sequence[str], counts: Mapping[str, int], n: int, buckets: int) -> np.ndarray:
     """Unit-length hashed tf-idf rows, [len(texts), buckets] float32; a text without words is a row of zeros."""
     vectors = np.zeros((len(texts), buckets), dtype=np.float32)
+    known: dict[str, tuple[int, np.float64]] = {}
     for vector, text in zip(vectors, texts, strict=True):
         for word in sorted(set(words(text))):
-            vector[zlib.crc32(word.encode("utf-8", "surrogatepass")) % buckets] += np.log(n / counts[word])
+            if word not in known:
+                bucket = zlib.crc32(word.encode("utf-8", "surrogatepass")) % buckets
+                known[word] = bucket, np.log(n / counts[word])
+            bucket, weight = known[word]
+            vector[bucket] += weight
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -35,6 +35,8 @@ _QUIET = {
 }
 # It keeps Ray from putting the machine's own address in the place of 127.0.0.1, whatever its name says.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Ray's own 15 has workers give way to all else that the machine does, this command included.
+_AS_OTHERS = {"RAY_worker_niceness": "0"}
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def ray_cluster(address: str | None, *, processors: int) -> Iterator[None]:
 @contextmanager
 def _local(processors: int) -> Iterator[None]:
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _own_token()}
-    with _environment({**_QUIET, **_LOOPBACK, **token}):
+    with _environment({**_QUIET, **_LOOPBACK, **_AS_OTHERS, **token}):
         ray = _import_ray(here_only=True)
         folder = hold(f"ray-{secrets.token_hex(4)}")
         try:

@@ -9,11 +9,11 @@ from smidgen.data.templates import load_template
 from smidgen.evaluation.patterns import load_pattern_lists
 from smidgen.evaluation.surrogate import refusal_openings
 from smidgen.models.load import LanguageModel, load_language_model
-from smidgen.models.reference_store import ReferenceStore
+from smidgen.models.reference_store import ReferenceStore, Score
 from smidgen.plugins import loaded_plugins
 from smidgen.study.inputs import StudyInputs
 from smidgen.study.plan import StudySettings
-from smidgen.study.study import Progress
+from smidgen.study.progress import Progress
 from smidgen.study.trial import TrialContext
 from smidgen.training.preference import reference_logps
 
@@ -27,17 +27,18 @@ def trial_context(
     model: str,
     template: str,
     threads: int,
+    score: Score,
     watch: Callable[[Progress], None],
 ) -> TrialContext:
-    """What all trials share, with the reference's log-probabilities of all pairs in their store."""
+    """What all trials share, with the reference's log-probabilities of all pairs, by `score`, in their store."""
     store = out / "reference.sqlite"
     watch(Progress("reference log-probabilities", 0, 1))
     heldout = [*inputs.heldout["dev"], *inputs.heldout["confirm"]]
     # Of every model that trials start from, here and in one order: a value's last bits may depend on its neighbours.
     for name in filter(None, (model, settings.transfer_model)):
         reference = lm if name == model else load_language_model(name)
-        reference_logps(reference, inputs.encoded, ReferenceStore(store), dtype=settings.recipe.dtype)
-        reference_logps(reference, heldout, ReferenceStore(store))
+        reference_logps(reference, inputs.encoded, ReferenceStore(store), dtype=settings.recipe.dtype, score=score)
+        reference_logps(reference, heldout, ReferenceStore(store), score=score)
     (patterns,) = load_pattern_lists([settings.patterns])
     return TrialContext(
         model=model,

@@ -13,9 +13,7 @@ from smidgen.errors import UsageError
 from smidgen.evaluation.power import MOST_SEEDS, Spread, claim_power, needed_items, observed_spread, textbook_items
 from smidgen.runs import read_json
 from smidgen.study.decide import ArmScores
-from smidgen.study.estimate import planned_steps
-from smidgen.study.plan import StudySettings
-from smidgen.study.records import StudyRecords
+from smidgen.study.plan import StudySettings, planned_steps
 
 PROMPTS_SHOWN = (100, 150, 200, 300, 400, 600, 800)
 SEEDS_SHOWN = (3, 5, 8, 10, 15, 20)
@@ -114,6 +112,9 @@ def _confirmed(folder: Path) -> tuple[ArmScores, ArmScores]:
         raise UsageError(
             f"expected certificate.json and study.sqlite in {folder}, found none or one. Name a finished run."
         )
+    # The records know of trials, and so of the engine, which a plan without runs need not wait for.
+    from smidgen.study.records import StudyRecords
+
     certificate, records = read_json(folder / "certificate.json"), StudyRecords(folder / "study.sqlite")
     subset = records.confirmed("subset", certificate["subset_size"])
     full = records.confirmed("full", certificate["full_size"])

@@ -15,22 +15,22 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from tqdm import tqdm
 
-from smidgen.errors import SmidgenError, UsageError
+from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel
+from smidgen.models.logprobs import score_answers
+from smidgen.models.reference_store import Score
 from smidgen.runs import deaf_children
 from smidgen.selection.measure import Elsewhere
+from smidgen.study.executors import ExecutorName, check_executor
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
 
 # run(trials, on_result): each trial once, in any order; on_result is called in the caller's process.
 RunTrials = Callable[[Sequence[Trial], Callable[[Trial, TrialResult], None]], None]
-
-ExecutorName = Literal["local", "ray"]
 
 _runner: TrialRunner | None = None
 
@@ -42,25 +42,13 @@ class Executor:
     Attributes:
         trials: Gives what runs a study's trials, for as long as it is entered. Of the models that trials may name, by
             that name, it asks only where it must send them.
+        score: Gives the reference's log-probabilities.
         elsewhere: Measures costly columns in other processes; None where that is done in this one.
     """
 
     trials: Callable[[TrialContext, Callable[[], Mapping[str, LanguageModel]]], AbstractContextManager[RunTrials]]
+    score: Score
     elsewhere: Elsewhere | None
-
-
-def check_executor(name: ExecutorName, address: str | None) -> None:
-    """What can be said against an executor before any work is done for it.
-
-    Raises:
-        UsageError: An address without Ray; Ray that is not installed, or too old.
-    """
-    if name == "local" and address:
-        raise UsageError(f"--address {address}: expected --executor ray beside it, got local; give it.")
-    if name == "ray":
-        from smidgen.study.cluster import check_installed
-
-        check_installed()
 
 
 @contextmanager
@@ -81,20 +69,21 @@ def open_executor(
     """
     check_executor(name, address)
     if name == "local":
-        yield Executor(lambda context, models: local_executor(context, workers=workers), None)
+        yield Executor(lambda context, models: local_executor(context, workers=workers), score_answers, None)
         return
     at_once = workers or max(1, (os.cpu_count() or 1) // threads)
     # Not before it is asked for: Ray is an extra, and reads the environment when it is imported.
     from smidgen.study.cluster import ray_cluster
 
     with ray_cluster(address, processors=at_once * threads):
-        from smidgen.study.execute_ray import ray_features, ray_trials
+        from smidgen.study.execute_ray import ray_features, ray_score, ray_trials
         from smidgen.study.fleet import Fleet
 
         fleet = Fleet(workers=workers, threads=threads, say=say)
         try:
             yield Executor(
                 lambda context, models: nullcontext(ray_trials(fleet, context, models())),
+                partial(ray_score, fleet, threads=threads),
                 partial(ray_features, fleet, threads=threads),
             )
         finally:

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 
 from smidgen.models.load import LanguageModel, load_language_model
+from smidgen.models.logprobs import BATCH_TOKENS, find_layout, score_answers
+from smidgen.models.rows import Layout, Tokens, row_lengths, token_budget_batches
 from smidgen.plugins import load_plugins, loaded_plugins
 from smidgen.runs import atomic_write
 from smidgen.selection.feature_store import MeasureElsewhere
@@ -28,6 +30,9 @@ from smidgen.study.fleet import Fleet, Node
 from smidgen.study.parcel import Files, ShippedModel, check_arrived, placed, read_folder, small_files, write_folder
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialContext, TrialResult, TrialRunner
+
+# Prompts, and of each its answers: token ids.
+Batch = tuple[list[Tokens], list[Sequence[Tokens]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,9 @@ class TrialJob:
     store: Any
     files: Mapping[str, bytes]
     kind: str = "trials"
+
+    def name(self, item: Trial) -> str:
+        return f"trial {item.trial_id}"
 
     def open(self, node: Node) -> Callable[[Trial], tuple[TrialResult, Files]]:
         places = {name: str(node.model(model)) for name, model in self.models.items()}
@@ -71,7 +79,7 @@ class TrialJob:
 
 @dataclass(frozen=True, slots=True)
 class FeatureJob:
-    """The blocks of one group of columns."""
+    """Blocks of pairs of one group of columns."""
 
     source: FeatureSource
     model: ShippedModel
@@ -80,7 +88,10 @@ class FeatureJob:
     threads: int
     plugins: tuple[str, ...]
     files: Mapping[str, bytes]
-    kind: str = "features"
+    kind: str = "passes"
+
+    def name(self, item: slice) -> str:
+        return f"pairs {item.start:,} to {item.stop - 1:,} of the features {self.group!r}"
 
     def open(self, node: Node) -> Callable[[slice], Mapping[str, np.ndarray]]:
         torch.set_num_threads(self.threads)
@@ -94,6 +105,25 @@ class FeatureJob:
         groups, _ = column_groups(load(self.model), source, aligned)
         (group,) = [found for found in groups if found.name == self.group]
         return group.prepare({})
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """Batches of prompts, and of each prompt's answers, to score; after it, its model makes way for the features'."""
+
+    model: ShippedModel
+    layout: Layout
+    dtype: str
+    threads: int
+    kind: str = "passes"
+
+    def name(self, item: Batch) -> str:
+        return f"{len(item[0]):,} pairs under the reference"
+
+    def open(self, node: Node) -> Callable[[Batch], list[list[np.ndarray]]]:
+        torch.set_num_threads(self.threads)
+        lm = check_arrived(load_language_model(node.model(self.model)), self.model)
+        return lambda batch: score_answers(lm, *batch, layout=self.layout, dtype=self.dtype)
 
 
 def ray_trials(fleet: Fleet, context: TrialContext, models: Mapping[str, LanguageModel]) -> RunTrials:
@@ -118,6 +148,27 @@ def ray_trials(fleet: Fleet, context: TrialContext, models: Mapping[str, Languag
             on_result(ordered[i], result)
 
     return run
+
+
+def ray_score(
+    fleet: Fleet,
+    lm: LanguageModel,
+    prompts: Sequence[Tokens],
+    answers: Sequence[Sequence[Tokens]],
+    *,
+    layout: Layout | None = None,
+    dtype: str = "float32",
+    threads: int,
+) -> list[list[np.ndarray]]:
+    """As `score_answers`, whose batches are computed on the fleet: one batch there is what it is here."""
+    layout = layout or find_layout(lm.model)
+    batches = token_budget_batches(row_lengths(prompts, answers), BATCH_TOKENS, padded=layout != "packed")
+    items = [([prompts[i] for i in batch], [answers[i] for i in batch]) for batch in batches]
+    result: list[list[np.ndarray]] = [[] for _ in prompts]
+    for n, found in fleet.results(ScoreJob(fleet.ship(lm), layout, dtype, threads), items):
+        for i, values in zip(batches[n], found, strict=True):
+            result[i] = values
+    return result
 
 
 def ray_features(

@@ -33,10 +33,18 @@ _SAME_EVERYWHERE = ("torch", "transformers", "tokenizers", "numpy")
 
 
 class Job(Protocol):
-    """Sent to every worker once, opened there, and then asked item by item."""
+    """Sent to every worker once, opened there, and then asked item by item.
+
+    Attributes:
+        kind: Of several jobs of one kind, a worker keeps the last one open.
+    """
 
     @property
     def kind(self) -> str: ...
+
+    def name(self, item: Any) -> str:
+        """What to call an item before people."""
+        ...
 
     def open(self, node: Node) -> Callable[[Any], Any]:
         """What does one item, with everything it needs in memory."""
@@ -140,10 +148,10 @@ class Fleet:
                     if death is None:
                         yield i, result
                     elif tries[i] < MOST_TRIES:
-                        self._say(f"a worker died at {_named(items[i])}; another one does it again.")
+                        self._say(f"a worker died at {job.name(items[i])}; another one does it again.")
                         waiting.appendleft(i)
                     else:
-                        hopeless = hopeless or f"{_named(items[i])} ({_first_line(death)})"
+                        hopeless = hopeless or f"{job.name(items[i])} ({_first_line(death)})"
                         waiting.clear()
         finally:
             # Whoever stops here does not wait for what is under way, and must not take it for the next job's.
@@ -152,9 +160,9 @@ class Fleet:
             self._running.clear()
         if hopeless:
             raise SmidgenError(
-                f"expected every trial to end in one of {MOST_TRIES} tries, but {hopeless} ended its worker process "
-                "each time, most likely for want of memory; what is finished is kept. Give machines with more memory, "
-                "or fewer --workers, and run the same command again to go on."
+                f"expected every piece of work to be done in {MOST_TRIES} tries, but {hopeless} ended its worker "
+                "process each time, most likely for want of memory; what is finished is kept. Give machines with more "
+                "memory, or fewer --workers, and run the same command again to go on."
             )
 
     def _ended(self, ref: ray.ObjectRef) -> tuple[int, Any, RayError | None]:
@@ -259,12 +267,6 @@ class Fleet:
                 f"expected {mine} on every machine of the cluster, got {theirs} on {found['host']}: results would "
                 "depend on who computed them. Install the same versions everywhere."
             )
-
-
-def _named(item: Any) -> str:
-    """A trial by its id, anything else as it is."""
-    name = getattr(item, "trial_id", None)
-    return f"trial {name}" if name else f"block {item}"
 
 
 def _first_line(error: BaseException) -> str:

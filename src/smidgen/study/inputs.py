@@ -15,7 +15,7 @@ from smidgen.data.tokens import EncodedPair
 from smidgen.errors import InvalidData, UsageError
 from smidgen.models.load import LanguageModel, load_language_model
 from smidgen.pairs import PairTable, plain_pair
-from smidgen.runs import write_json
+from smidgen.runs import content_hash, write_json
 from smidgen.study.trial import PromptLists
 
 _HELD_OUT_AT_MOST = 500
@@ -175,3 +175,23 @@ def check_same_tokens(lm: LanguageModel, other: str, pairs: Sequence[EncodedPair
             f"expected a transfer model with {longest - 1} positions or more, got {found.max_positions} at {other!r}. "
             "Give a longer one, or a smaller --max-length."
         )
+
+
+def input_hashes(lm: LanguageModel, inputs: StudyInputs) -> dict[str, str]:
+    """Hashes of what went in, after the checks."""
+    return {
+        "model": lm.fingerprint,
+        "pairs": content_hash([(p.idx, p.prompt_text, p.chosen_text, p.rejected_text) for p in inputs.pairs]),
+        "heldout": content_hash({name: [asdict(p) for p in side] for name, side in inputs.heldout.items()}),
+        **{f"{name}_prompts": content_hash(lists) for name, lists in inputs.prompts.items()},
+    }
+
+
+def counts_line(inputs: StudyInputs) -> str:
+    """How much there is of everything, in a line for people."""
+    dev, confirmed = (" + ".join(str(len(side)) for side in inputs.prompts[name]) for name in ("dev", "confirm"))
+    return (
+        f"{len(inputs.pairs):,} pairs ({len(inputs.prepared.quarantine)} rows left out), "
+        f"{sum(map(len, inputs.heldout.values()))} held-out pairs; harmful + harmless prompts: "
+        f"{dev} to search ({len(inputs.twins)} left out as near-copies of others), {confirmed} to confirm"
+    )

@@ -7,32 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from smidgen.data.templates import load_template
+from smidgen.data.sources import check_sources
 from smidgen.errors import UsageError
-from smidgen.models.load import LanguageModel, load_language_model
-from smidgen.runs import content_hash, read_json, write_json, write_text
-from smidgen.selection.features import Features, write_features
-from smidgen.selection.gradient_groups import GradientSettings
-from smidgen.selection.measure import WORK, measure_features
-from smidgen.selection.selectors import Selection, selector
-from smidgen.study.confirm import confirm
-from smidgen.study.context import named_models, trial_context
-from smidgen.study.datamodel import datamodel_group, datamodel_summary
-from smidgen.study.decide import Finalist, Nomination
-from smidgen.study.estimate import estimate
-from smidgen.study.execute import Executor, ExecutorName, check_executor, on_threads, open_executor
-from smidgen.study.inputs import StudyInputs, check_same_tokens, read_inputs
-from smidgen.study.minimality import refine
-from smidgen.study.outputs import certify, drop_work, write_answer, write_environment, write_winner
+from smidgen.models.names import model_name
+from smidgen.runs import read_json, write_json, write_text
+from smidgen.selection.selectors import selector
+from smidgen.study.executors import ExecutorName, check_executor
 from smidgen.study.plan import StudySettings
+from smidgen.study.progress import Progress
 from smidgen.study.public import read_public, report_public
-from smidgen.study.reasons import descent
-from smidgen.study.records import StudyRecords
-from smidgen.study.search import dev_levels, nominees, race, tune_full
-from smidgen.study.study import Progress, Study
-from smidgen.study.swap import METAGRADIENTS, metagradient_oracle, swap_champions
-from smidgen.study.trial import TrialContext
-from smidgen.training.preference import check_objective
 
 _DEFAULTS = StudySettings()
 # With 100 a class, a score of .40 lies within about .10 (Newcombe, 95 %).
@@ -115,6 +98,22 @@ def minimize(
     if not unbound:
         raise UsageError("expected at least one selector; give --selector.")
     public = read_public(public_harmful, public_harmless, public_patterns)
+    check_sources([*pairs, *heldout])
+    for name in filter(None, (model, aligned, settings.transfer_model)):
+        model_name(name)
+
+    # What was wrong so far is told without waiting for the engine.
+    from smidgen.models.load import load_language_model
+    from smidgen.study.context import named_models, trial_context
+    from smidgen.study.estimate import estimate
+    from smidgen.study.execute import on_threads, open_executor
+    from smidgen.study.inputs import check_same_tokens, counts_line, input_hashes, read_inputs
+    from smidgen.study.outputs import drop_work, write_environment
+    from smidgen.study.procedure import search_and_confirm
+    from smidgen.study.records import StudyRecords
+    from smidgen.study.study import Study
+    from smidgen.training.preference import check_objective
+
     lm = load_language_model(model)
     inputs = read_inputs(
         lm,
@@ -141,7 +140,7 @@ def minimize(
         check_objective(settings.transfer_loss, inputs.encoded)
     if settings.transfer_model:
         check_same_tokens(lm, settings.transfer_model, inputs.encoded)
-    say(_counts(inputs))
+    say(counts_line(inputs))
     if (fewest := min(map(len, inputs.prompts["confirm"]))) < _FEW_PROMPTS:
         say(f"warning: {fewest} confirm prompts of a class can hardly carry a claim; at least {_FEW_PROMPTS} can.")
     expected = estimate(lm, inputs, settings, workers=workers, threads=threads, clamped=executor == "local")
@@ -154,11 +153,21 @@ def minimize(
     ):
         write_environment(out)
         write_json(out / "inputs.json", input_hashes(lm, inputs))
-        context = trial_context(lm, inputs, settings, out, model=model, template=template, threads=threads, watch=watch)
+        context = trial_context(
+            lm,
+            inputs,
+            settings,
+            out,
+            model=model,
+            template=template,
+            threads=threads,
+            score=placed.score,
+            watch=watch,
+        )
         with placed.trials(context, lambda: named_models(lm, model, aligned, settings)) as run_trials:
             idxs, records = tuple(inputs.pairs.idxs), StudyRecords(out / "study.sqlite")
             study = Study(settings, idxs, settings.recipe, records, run_trials, watch)
-            certificate = _run(study, lm, inputs, context, aligned, out, placed)
+            certificate = search_and_confirm(study, lm, inputs, context, aligned, out, placed, say)
         if public:
             models = {"base": model, **({"aligned": aligned} if aligned else {}), "subset": str(out / "model")}
             watch(Progress("public prompts", 0, 1))
@@ -174,96 +183,3 @@ def minimize(
     write_text(out / "DONE", "")
     drop_work(out)
     return certificate
-
-
-def _run(
-    study: Study,
-    lm: LanguageModel,
-    inputs: StudyInputs,
-    context: TrialContext,
-    aligned: str | None,
-    out: Path,
-    placed: Executor,
-) -> dict[str, Any]:
-    full = tune_full(study)
-    levels = dev_levels(study, full)
-    study.watch(Progress("features", 0, 1))
-    harmful, harmless = inputs.prompts["dev"]
-    features, accuracy = measure_features(
-        lm,
-        inputs.pairs,
-        inputs.encoded,
-        template=load_template(context.template, lm.tokenizer),
-        harmful=harmful,
-        harmless=harmless,
-        aligned=lambda: load_language_model(aligned or context.weights / full[0].trial_id),
-        gradients=GradientSettings(objective=study.settings.loss, recipe=study.recipe, seed=study.settings.seed),
-        also=[datamodel_group(study, (lm.fingerprint, inputs.prompts["dev"]))],
-        patterns=study.settings.patterns,
-        work=out / WORK,
-        on_block=lambda group, done, total: study.watch(Progress(f"features: {group}", done, total)),
-        elsewhere=placed.elsewhere,
-    )
-    rankings = rank_pairs(study.settings, features)
-    write_features(features, out / "features.parquet")
-    finalists = race(study, rankings, levels)
-    oracle = metagradient_oracle(lm, context, features, out / METAGRADIENTS)
-    swapped, swaps = swap_champions(study, finalists, oracle, levels)
-    finalists += swapped
-    shrunk, reduction = refine(study, nominees(study, finalists, levels).sequence[-1], levels)
-    finalists += shrunk
-    nomination = nominees(study, finalists, levels)
-    write_json(out / "nominees.json", _nominees(nomination, levels.delta))
-    confirmation = confirm(study, nomination, features, delta=levels.delta, aligned=aligned)
-    certificate = certify(
-        study,
-        confirmation,
-        levels,
-        inputs,
-        finalists=finalists,
-        reduction=reduction,
-        best_size=nomination.best.candidate.size,
-        harmfulness_accuracy=accuracy,
-        datamodel=datamodel_summary(study, features),
-    )
-    study.watch(Progress("writing", 0, 1))
-    answer = confirmation.answer.candidate
-    way, looked = descent(answer.idxs, reduction, swaps), oracle.look_back(study, answer.idxs)
-    write_answer(out, inputs.pairs, features, rankings[answer.selector], answer.selector, way, looked)
-    write_winner(confirmation, certificate, context.weights, out)
-    write_json(out / "certificate.json", certificate)
-    return certificate
-
-
-def rank_pairs(settings: StudySettings, features: Features) -> dict[str, Selection]:
-    """Every competing ranking, by its specification."""
-    return {spec: selector.bind(spec)(features, settings.seed) for spec in settings.selectors}
-
-
-def input_hashes(lm: LanguageModel, inputs: StudyInputs) -> dict[str, str]:
-    """Hashes of what went in, after the checks."""
-    return {
-        "model": lm.fingerprint,
-        "pairs": content_hash([(p.idx, p.prompt_text, p.chosen_text, p.rejected_text) for p in inputs.pairs]),
-        "heldout": content_hash({name: [asdict(p) for p in side] for name, side in inputs.heldout.items()}),
-        **{f"{name}_prompts": content_hash(lists) for name, lists in inputs.prompts.items()},
-    }
-
-
-def _counts(inputs: StudyInputs) -> str:
-    dev, confirmed = (" + ".join(str(len(side)) for side in inputs.prompts[name]) for name in ("dev", "confirm"))
-    return (
-        f"{len(inputs.pairs):,} pairs ({len(inputs.prepared.quarantine)} rows left out), "
-        f"{sum(map(len, inputs.heldout.values()))} held-out pairs; harmful + harmless prompts: "
-        f"{dev} to search ({len(inputs.twins)} left out as near-copies of others), {confirmed} to confirm"
-    )
-
-
-def _nominees(nomination: Nomination[Finalist], delta: float) -> dict[str, Any]:
-    """What dev nominated, written down before the confirm prompts are touched."""
-
-    def row(finalist: Finalist) -> dict[str, Any]:
-        candidate = finalist.candidate
-        return {"selector": candidate.selector, "size": candidate.size, "dev_score": round(finalist.score, 6)}
-
-    return {"delta": delta, "sequence": [row(f) for f in nomination.sequence], "best": row(nomination.best)}

@@ -16,9 +16,8 @@ from smidgen.evaluation.surrogate import correlation
 from smidgen.models.load import load_language_model, save_language_model, wanted_device
 from smidgen.pairs import PairTable
 from smidgen.runs import write_json
-from smidgen.selection.features import Features
+from smidgen.selection.features import WORK, Features
 from smidgen.selection.kinds import kind_of
-from smidgen.selection.measure import WORK
 from smidgen.selection.selectors import Selection
 from smidgen.selection.why import subset_columns, why_dropped, why_kept
 from smidgen.study.certificate import build_certificate

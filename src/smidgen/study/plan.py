@@ -13,7 +13,7 @@ from smidgen.errors import UsageError
 from smidgen.evaluation.patterns import SHIPPED, list_name
 from smidgen.runs import content_hash
 from smidgen.settings import OpenShare, PositiveShare, Share, check_ranges
-from smidgen.training.loop import Recipe
+from smidgen.training.recipe import Recipe
 
 SUPERVISED = "sft"
 _RECIPE = Recipe()
@@ -152,6 +152,44 @@ class StudySettings:
         full = recipe.total_steps(n_pairs)
         own = recipe.total_steps(n_subset) if recipe.steps is None else full
         return replace(recipe, steps=min(full, max(own, round(self.subset_steps * full))))
+
+
+def planned_steps(settings: StudySettings, n_pairs: int) -> list[int]:
+    """Optimiser steps of every trial a study may run, if every test passes and every baseline can be made."""
+    full = settings.recipe.total_steps(n_pairs)
+    sizes = settings.ladder(n_pairs)
+
+    def steps(size: int) -> int:
+        return settings.subset_recipe(settings.recipe, n_pairs, size).total_steps(size)
+
+    tune = [full] * (max(1, len(settings.learning_rates)) + settings.dev_seeds - 1) + [0]
+    of_a_draw = replace(settings.recipe, steps=None).total_steps(min(settings.datamodel_size, n_pairs))
+    ranks_by_datamodel = any("datamodel" in spec for spec in settings.selectors)
+    draws = [of_a_draw] * settings.datamodel_trials if ranks_by_datamodel else []
+    race = [steps(size) for size in sizes for _ in settings.selectors]
+    finals = [
+        steps(size)
+        for size in sizes
+        for _ in range(min(settings.survivors, len(settings.selectors)) * settings.dev_seeds)
+    ]
+    # A metagradient costs about five steps of ordinary training for each of its own; the rest stands for its looks at
+    # other pairs, however many there are.
+    swap = [
+        cost
+        for size in sizes
+        for cost in [8 * settings.swap_steps, steps(size), steps(size)] * settings.swap_rounds
+        + [steps(size)] * (settings.dev_seeds if settings.swap_rounds else 0)
+    ]
+    look_back = [8 * settings.swap_steps] if settings.swap_rounds else []
+    refine = [steps(sizes[0])] * (settings.refine_trials + 2 * settings.dev_seeds if settings.refine_groups else 0)
+    tested = sorted(map(steps, sizes))[-settings.confirm_sizes :]
+    # Beside the tested sizes: best, random, random in pool and SFT on the largest; full twice (all, and clean).
+    arms = [*tested, *[steps(sizes[0])] * 4, full, full]
+    if settings.both_budgets:
+        arms += [settings.recipe.total_steps(sizes[0]), full]
+    transfer = [steps(sizes[0]), full] * settings.transfer_seeds
+    transfers = transfer * (settings.transfer + (settings.transfer_model is not None))
+    return tune + draws + race + finals + swap + look_back + refine + [0] + arms * settings.confirm_seeds + transfers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,6 @@ from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
 from smidgen.errors import UsageError
 from smidgen.evaluation.patterns import load_patterns
-from smidgen.evaluation.refusal import bench, summarize
-from smidgen.models.load import load_language_model
 from smidgen.pairs import PairTable
 from smidgen.runs import write_json
 
@@ -63,6 +61,10 @@ def report_public(
         models: By what they are (base, aligned, subset): a folder or hub name each.
         pairs: All pairs, for prompts that stand among them too.
     """
+    # Public prompts are read before the study begins, and should not have to wait for the engine.
+    from smidgen.evaluation.refusal import bench, summarize
+    from smidgen.models.load import load_language_model
+
     found: dict[str, Any] = {}
     for name, model in models.items():
         lm = load_language_model(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from smidgen.data.stores import refuse_programs
 from smidgen.errors import SmidgenError
 from smidgen.evaluation.endpoints import degenerate
-from smidgen.runs import room_told, uninterrupted
+from smidgen.runs import open_database, uninterrupted
 from smidgen.study.decide import ArmScores
 from smidgen.study.plan import Trial
 from smidgen.study.trial import TrialResult
@@ -53,7 +53,11 @@ class TrialRecord:
 
 
 class StudyRecords:
-    """The store of one study."""
+    """The store of one study.
+
+    Raises:
+        SmidgenError: The file is damaged, or another kind; here or in any method.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -62,7 +66,8 @@ class StudyRecords:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with room_told(self.path), closing(sqlite3.connect(self.path, timeout=60)) as connection:
+        held, do = "a study's trials", "Bring the file back, or give another folder for the study to start anew."
+        with open_database(self.path, held=held, do=do) as connection:
             refuse_programs(connection, self.path)
             yield connection
 

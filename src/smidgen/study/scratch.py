@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from smidgen.errors import SmidgenError
 
@@ -46,6 +47,8 @@ def hold(name: str) -> Path:
     """
     base = scratch_base()
     folder = base / name
+    if folder in _held and not _is_still(folder, _held[folder]):  # another holder has let go of it
+        os.close(_held.pop(folder))
     while folder not in _held:
         folder.mkdir(mode=0o700, exist_ok=True)
         try:
@@ -75,10 +78,23 @@ def forget(name: str) -> None:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Inside, no other process is inside for the same folder."""
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Inside, no other process is inside for the same scratch folder, and it is there; it may have become empty."""
+    with _locked(folder / ".lock"):
         yield
+
+
+def _locked(path: Path) -> IO[str]:
+    """The file, locked, in a folder that is held, and made again wherever another holder has let go of it."""
+    while True:
+        hold(path.parent.name)
+        try:
+            file = path.open("w")
+        except FileNotFoundError:
+            continue
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_still(path, file.fileno()):
+            return file
+        file.close()
 
 
 def _sweep(base: Path) -> None:
@@ -98,8 +114,8 @@ def _sweep(base: Path) -> None:
             os.close(descriptor)
 
 
-def _is_still(folder: Path, descriptor: int) -> bool:
+def _is_still(path: Path, descriptor: int) -> bool:
     try:
-        return folder.stat().st_ino == os.fstat(descriptor).st_ino
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
         return False

@@ -9,6 +9,7 @@ from typing import Literal
 from smidgen.errors import SmidgenError
 from smidgen.study.execute import RunTrials
 from smidgen.study.plan import Candidate, StudySettings, Trial, mean
+from smidgen.study.progress import Progress
 from smidgen.study.records import StudyRecords, TrialRecord
 from smidgen.study.trial import TrialResult
 from smidgen.training.loop import Recipe
@@ -16,16 +17,6 @@ from smidgen.training.loop import Recipe
 # Dev and confirm seeds of one study never meet, nor do those of studies with other seeds below 100,000.
 _SEEDS_OF_A_STUDY = 100
 _FIRST_CONFIRM_SEED = 10_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One event for whoever watches: what is being done, and the trial that just finished, if one did."""
-
-    activity: str
-    done: int
-    total: int
-    record: TrialRecord | None = None
 
 
 @dataclass(slots=True)

@@ -25,8 +25,9 @@ from smidgen.selection.kinds import INVERTED, kind_of
 from smidgen.selection.selectors.base import random_keys
 from smidgen.study.decide import Finalist, champions
 from smidgen.study.plan import Candidate
+from smidgen.study.progress import Progress
 from smidgen.study.search import DevLevels, measure, measured
-from smidgen.study.study import Progress, Study
+from smidgen.study.study import Study
 from smidgen.study.trial import TrialContext
 from smidgen.training.metagradient import metagradients
 from smidgen.training.preference import reference_logps

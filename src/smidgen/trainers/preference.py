@@ -214,7 +214,7 @@ def _preference_trainer(
     ref_lm = reference_model(reference, lm, tokenizer)
     store = scratch_store()
 
-    def read(rows: Rows | None, name: str) -> tuple[list[EncodedPair], dict[str, int]]:
+    def read(rows: Rows | None, name: str) -> tuple[Sequence[EncodedPair], dict[str, int]]:
         known = listed(rows, lm.tokenizer, what="the pairs to train on")
         most = most_tokens(lm, getattr(args, "max_length", None))
         prepared, _ = prepared_pairs(known, lm.tokenizer, max_length=most, template=template, name=name)

@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,12 +137,12 @@ class Keeper:
         """
         started, moving = time.perf_counter(), self._moving
         moving.record.check()
-        weights = {name: _at_rest(p) for name, p in moving.parameters.items()}
-        optimizer = {
-            f"{key}/{name}": _at_rest(value)
+        weights = _gathered(moving.parameters.items())
+        optimizer = _gathered(
+            (f"{key}/{name}", value)
             for name, p in moving.parameters.items()
             for key, value in moving.optimizer.state[p].items()
-        }
+        )
         state = {
             "identity": self._identity,
             "step": moving.step,
@@ -200,9 +200,14 @@ def _what_is_wrong(checkpoint: Path) -> str:
     return ""
 
 
-def _at_rest(tensor: Tensor) -> Tensor:
-    """Whole, on the processor, as a file can hold it."""
-    return whole(tensor.detach()).cpu().contiguous()
+def _gathered(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Whole, on the processor, as a file can hold them; one by one, and nothing stays with who does not write."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors:
+        put_together = whole(tensor.detach())
+        if is_first():
+            found[name] = put_together.cpu().contiguous()
+    return found
 
 
 @torch.no_grad()

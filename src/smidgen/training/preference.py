@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import InvalidData
 from smidgen.models.load import LanguageModel
-from smidgen.models.logprobs import AnswerLogps, PairLogps, TokenLogps, find_layout
-from smidgen.models.reference_store import ReferenceStore
+from smidgen.models.logprobs import AnswerLogps, PairLogps, TokenLogps, find_layout, score_answers
+from smidgen.models.reference_store import ReferenceStore, Score
 from smidgen.models.rows import Layout, RowBatch, collate_rows
 from smidgen.training.loop import Around, LossTerms, Objective, Recipe, TrainingLog, draw_batches, train, trainable
 from smidgen.training.losses import Loss, MissingReference, MissingScores, loss
@@ -65,10 +65,11 @@ def reference_logps(
     *,
     dtype: str = "float32",
     layout: Layout | None = None,
+    score: Score = score_answers,
 ) -> list[ReferenceLogps]:
     """Per-token reference values of both answers of every pair, from the store or computed into it in `dtype`."""
     prompts, answers = [p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs]
-    found = store.logps(lm, prompts, answers, dtype=dtype, layout=layout)
+    found = store.logps(lm, prompts, answers, dtype=dtype, layout=layout, score=score)
     return [(chosen, rejected) for chosen, rejected in found]
 
 

@@ -14,7 +14,7 @@ from smidgen.errors import InvalidData, SmidgenError
 from smidgen.pairs import PreferencePair
 from smidgen.report.artefacts import KeptPair, read_kept
 from smidgen.runs import content_hash, file_hash, read_json
-from smidgen.selection.features import Features, read_features
+from smidgen.selection.features import WORK, Features, read_features
 from smidgen.settings import read_settings
 
 
@@ -53,7 +53,7 @@ def read_material(run: Path) -> Material:
         UsageError: No data file, or a link that leads out of the folder.
         InvalidData: Nothing usable in it, or an artefact that cannot be read.
     """
-    refuse_links_and_pipes(run)
+    refuse_links_and_pipes(run, beside=(WORK,))
     if run.is_file() or (run / "pairs.jsonl").is_file():
         prepared = prepare_pairs(str(run), max_bad_fraction=1.0)
         n_out = len(prepared.quarantine)

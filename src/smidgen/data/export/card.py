@@ -51,27 +51,39 @@ class Origin:
 
 
 def dataset_card(
-    name: str, origin: Origin, table: pa.Table, *, path: str, file_bytes: int, usage: str, remarks: Sequence[str]
+    name: str,
+    origin: Origin,
+    schema: pa.Schema,
+    *,
+    n_pairs: int,
+    table_bytes: int,
+    path: str,
+    file_bytes: int,
+    usage: str,
+    remarks: Sequence[str],
 ) -> str:
     """The card of a dataset of one file.
 
     Args:
         name: The dataset's name.
         origin: Where it comes from.
-        table: The data.
+        schema: Of the data as a table.
+        n_pairs: Its rows.
+        table_bytes: What the table takes in memory.
         path: Of the data file, beside the card.
         file_bytes: Its size.
         usage: What to do with it, in Markdown.
         remarks: What was done to columns or rows on the way, a sentence each.
     """
-    head = yaml.safe_dump(_metadata(name, origin, table, path, file_bytes), sort_keys=False, allow_unicode=True)
+    metadata = _metadata(name, origin, schema, n_pairs, table_bytes, path, file_bytes)
+    head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     sources = ", ".join(_code(source) for source in origin.sources)
     licence = origin.license or "not stated; that of the source data applies"
     facts = "".join(f"| {_plain(str(key))} | {_plain(str(value))} |\n" for key, value in origin.facts.items())
     limits = "".join(f"- {_plain(limit)}\n" for limit in origin.limits)
     remarked = "".join(f"- {_plain(remark)}\n" for remark in remarks)
     return (
-        f"---\n{head}---\n# {_plain(name)}\n\n{table.num_rows:,} preference pairs from {sources}, written by Smidgen.\n"
+        f"---\n{head}---\n# {_plain(name)}\n\n{n_pairs:,} preference pairs from {sources}, written by Smidgen.\n"
         f"`idx` is a pair's position in that data. Licence: {licence}.\n\n"
         f"## How the pairs were chosen\n\n{_plain(origin.how)}\n"
         + (f"\n| | |\n|---|---|\n{facts}" if facts else "")
@@ -81,9 +93,10 @@ def dataset_card(
     )
 
 
-def _metadata(name: str, origin: Origin, table: pa.Table, path: str, file_bytes: int) -> dict[str, Any]:
-    n = table.num_rows
-    size = next((text for limit, text in _SIZES if n < limit), "n>10M")
+def _metadata(
+    name: str, origin: Origin, schema: pa.Schema, n_pairs: int, table_bytes: int, path: str, file_bytes: int
+) -> dict[str, Any]:
+    size = next((text for limit, text in _SIZES if n_pairs < limit), "n>10M")
     return {
         "pretty_name": name,
         **({"license": origin.license} if origin.license else {}),
@@ -93,10 +106,10 @@ def _metadata(name: str, origin: Origin, table: pa.Table, path: str, file_bytes:
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": path}]}],
         "dataset_info": {
             "config_name": "default",
-            "features": [_feature(column) for column in table.schema],
-            "splits": [{"name": "train", "num_bytes": table.nbytes, "num_examples": n}],
+            "features": [_feature(column) for column in schema],
+            "splits": [{"name": "train", "num_bytes": table_bytes, "num_examples": n_pairs}],
             "download_size": file_bytes,
-            "dataset_size": table.nbytes,
+            "dataset_size": table_bytes,
         },
     }
 

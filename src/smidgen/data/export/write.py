@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,29 +25,83 @@ from smidgen.pairs import PreferencePair
 from smidgen.runs import atomic_write
 
 _BLOCK = 8192  # rows that are Python's own objects at one time
+_GROUP = 1 << 20  # rows in a Parquet file's group, its library's own choice
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """Pairs in a format.
+    """Pairs in a format, whose rows are made as they are written.
 
     Attributes:
-        files: Every file's content, by its path in the folder.
-        n_pairs: Rows of the data file.
-        left_out: Pairs that the format cannot hold.
+        name: The dataset's.
+        origin: What the card says of the pairs.
+        layout: The format.
+        pairs: Those that it can hold.
+        left_out: Those that it cannot.
         meta: The further columns, and what was done to them.
+        schema: Of the data as a table.
     """
 
-    files: dict[str, bytes]
-    n_pairs: int
+    name: str
+    origin: Origin
+    layout: Layout
+    pairs: Sequence[PreferencePair]
     left_out: list[Quarantined]
     meta: MetaColumns
+    schema: pa.Schema
 
-    def write(self, folder: Path) -> None:
-        """Write the files, each whole or not at all; the card, which names the others, comes last."""
-        for path, content in self.files.items():
-            with atomic_write(folder / path, "wb") as file:
-                file.write(content)
+    def write(self, folder: Path | None) -> dict[str, int]:
+        """Write the files, each whole or not at all; the card, which names the others, comes last.
+
+        Args:
+            folder: None to count only.
+
+        Returns:
+            Every file's size in bytes by its path in the folder.
+        """
+        sizes: dict[str, int] = {}
+        with _opened(folder, self.layout.path) as file:
+            table_bytes = self._write_data(file)
+            sizes[self.layout.path] = file.tell()
+        card = dataset_card(
+            self.name,
+            self.origin,
+            self.schema,
+            n_pairs=len(self.pairs),
+            table_bytes=table_bytes,
+            path=self.layout.path,
+            file_bytes=sizes[self.layout.path],
+            usage=self.layout.usage,
+            remarks=list(_remarks(self.meta, self.left_out)),
+        )
+        for path, text in {**self.layout.files, "README.md": card}.items():
+            with _opened(folder, path) as file:
+                file.write(text.encode())
+                sizes[path] = file.tell()
+        return sizes
+
+    def _write_data(self, file: IO[bytes]) -> int:
+        """Write the rows; bytes that they take as a table."""
+        table_bytes = 0
+
+        def tables() -> Iterator[pa.Table]:
+            nonlocal table_bytes
+            for block in _blocks(self.pairs, self.layout, self.meta):
+                # A block may lack what tells a column's type, or hold whole numbers only.
+                table = pa.concat_tables([self.schema.empty_table(), block], promote_options="permissive")
+                table = table.cast(self.schema)
+                table_bytes += table.nbytes
+                yield table
+
+        if self.layout.path.endswith(".parquet"):
+            _write_parquet(file, self.schema, tables())
+        else:
+            _write_json(file, tables(), is_list=not self.layout.path.endswith(".jsonl"))
+        return table_bytes
+
+
+def _opened(folder: Path | None, path: str) -> AbstractContextManager[Any]:
+    return nullcontext(pa.MockOutputStream()) if folder is None else atomic_write(folder / path, "wb")
 
 
 def export_pairs(
@@ -78,20 +133,8 @@ def export_pairs(
     if not good:
         raise InvalidData(_nothing(left_out))
     meta = meta_columns(good if keep_meta else [])
-    table = _table(good, layout, meta)
-    data = _encoded(table, layout.path)
-    card = dataset_card(
-        name,
-        origin,
-        table,
-        path=layout.path,
-        file_bytes=len(data),
-        usage=layout.usage,
-        remarks=list(_remarks(meta, left_out)),
-    )
-    texts = {**layout.files, "README.md": card}
-    files = {layout.path: data} | {path: text.encode() for path, text in texts.items()}
-    return Exported(files, len(good), left_out, meta)
+    schema = _schema(_blocks(good, layout, meta))
+    return Exported(name=name, origin=origin, layout=layout, pairs=good, left_out=left_out, meta=meta, schema=schema)
 
 
 def _check(pair: PreferencePair, layout: Layout) -> None:
@@ -119,18 +162,18 @@ def _beside(pair: PreferencePair) -> Row:
     return {"idx": pair.idx, "source": pair.source, "source_row": pair.source_row}
 
 
-def _table(pairs: Sequence[PreferencePair], layout: Layout, meta: MetaColumns) -> pa.Table:
-    """All rows, made block by block: as Python's own objects a million of them take many times the table's memory."""
-    blocks = [
-        pa.Table.from_pylist(
-            [_complete(pairs[i], layout, meta, i) for i in range(start, min(start + _BLOCK, len(pairs)))]
-        )
-        for start in range(0, len(pairs), _BLOCK)
-    ]
-    # A block may lack what tells a column's type, or hold whole numbers only.
-    table = pa.concat_tables(blocks, promote_options="permissive")
+def _blocks(pairs: Sequence[PreferencePair], layout: Layout, meta: MetaColumns) -> Iterator[pa.Table]:
+    """All rows, block by block: as Python's own objects a million of them take many times the pairs' memory."""
+    for start in range(0, len(pairs), _BLOCK):
+        rows = range(start, min(start + _BLOCK, len(pairs)))
+        yield pa.Table.from_pylist([_complete(pairs[i], layout, meta, i) for i in rows])
+
+
+def _schema(blocks: Iterable[pa.Table]) -> pa.Schema:
+    """Columns with types that hold every block's values."""
+    found = pa.unify_schemas([block.schema for block in blocks], promote_options="permissive")
     # A column that holds nothing has no type of its own; text is what most would have held.
-    return table.cast(pa.schema([(field.name, _named_type(field.type)) for field in table.schema]))
+    return pa.schema([(field.name, _named_type(field.type)) for field in found])
 
 
 def _named_type(kind: pa.DataType) -> pa.DataType:
@@ -141,18 +184,19 @@ def _named_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _encoded(table: pa.Table, path: str) -> bytes:
-    sink = io.BytesIO()
-    if path.endswith(".parquet"):
-        pq.write_table(table, sink)
-        return sink.getvalue()
-    opening, between, closing = (b"", b"\n", b"\n") if path.endswith(".jsonl") else (b"[\n", b",\n", b"\n]\n")
-    sink.write(opening)
-    for start in range(0, len(table), _BLOCK):
-        lines = [_line(row) for row in table.slice(start, _BLOCK).to_pylist()]
-        sink.write((between if start else b"") + between.join(lines))
-    sink.write(closing)
-    return sink.getvalue()
+def _write_parquet(file: IO[bytes], schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
+    with pq.ParquetWriter(file, schema) as writer:
+        # A group of rows is written column by column, so it has to be there whole.
+        while group := list(islice(tables, max(1, _GROUP // _BLOCK))):
+            writer.write_table(pa.concat_tables(group))
+
+
+def _write_json(file: IO[bytes], tables: Iterator[pa.Table], *, is_list: bool) -> None:
+    opening, between, closing = (b"[\n", b",\n", b"\n]\n") if is_list else (b"", b"\n", b"\n")
+    for table in tables:
+        file.write(opening + between.join(map(_line, table.to_pylist())))
+        opening = between
+    file.write(closing)
 
 
 def _line(row: Any) -> bytes:
