@@ -230,7 +230,15 @@ def test_a_datasets_card_is_its_own_text_whatever_the_names(text: str) -> None:
 
     origin = Origin(sources=[text], how=text, facts={text: text}, limits=[text])
     card = dataset_card(
-        text, origin, pa.table({"prompt": ["a"]}), path="x.jsonl", file_bytes=1, usage="Use it.\n", remarks=[text]
+        text,
+        origin,
+        pa.schema({"prompt": pa.string()}),
+        n_pairs=1,
+        table_bytes=1,
+        path="x.jsonl",
+        file_bytes=1,
+        usage="Use it.\n",
+        remarks=[text],
     )
     head, body = card.removeprefix("---\n").split("\n---\n", 1)
     assert yaml.safe_load(head)["pretty_name"] == text
