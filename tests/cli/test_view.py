@@ -56,6 +56,14 @@ def test_the_help_page_fits_a_screen(capsys):
     assert len(lines) <= 27 and max(map(len, lines)) <= 80 and "--port" in "".join(lines)
 
 
+def test_pages_and_reports_wait_for_no_library_of_models():
+    script = (
+        "import smidgen.web.app, smidgen.web.holding, smidgen.web.serve, smidgen.cli.report, smidgen.report.pdf, sys\n"
+        "sys.exit(bool({'torch', 'transformers', 'datasets'} & sys.modules.keys()))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 @pytest.mark.slow
 def test_ctrl_c_is_how_it_ends_and_nothing_is_lost(tmp_path):
     folder = build_comparison(tmp_path / "comparison")
@@ -71,6 +79,16 @@ def test_ctrl_c_is_how_it_ends_and_nothing_is_lost(tmp_path):
             assert server.process.returncode == 0 and "Traceback" not in err
             assert json.loads(out) == {"address": server.base, "run": str(folder)}
     assert file_hash(folder / "matches.jsonl") == before and (folder / "verdicts.sqlite").is_file()
+
+
+@pytest.mark.slow
+def test_ctrl_c_as_soon_as_the_address_is_known_ends_it_as_any_other(pairs):
+    for _ in range(2):
+        with served(pairs, "--json") as server:
+            server.process.send_signal(signal.SIGINT)
+            out, err = server.process.communicate(timeout=10)
+            assert (server.process.returncode, "Traceback" in err) == (0, False), err
+            assert json.loads(out)["address"] == server.base
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from smidgen.assets.world import make_world
+from smidgen.evaluation.completions import Completed, Completions
+from smidgen.evaluation.completions_files import write_completions_jsonl
 from smidgen.models.load import save_language_model
 from smidgen.settings import plain_settings, settings_yaml
 from smidgen.study.plan import StudySettings
@@ -40,6 +42,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_world(11, n_pairs=120)
     for name, rows in (("pairs", made.pairs), ("heldout", made.heldout_pairs[:12])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for name, side in (("a", "chosen"), ("b", "rejected")):
+        answers = tuple(Completed(pair["prompt"], (pair[side],)) for pair in made.pairs[:12])
+        write_completions_jsonl(folder / f"{name}.jsonl", Completions(model=name, rows=answers))
     for name in ("harmful_dev", "harmless_dev", "harmful_confirm", "harmless_confirm"):
         (folder / f"{name}.txt").write_text("\n".join(getattr(made, name)[:10]) + "\n", encoding="utf-8")
     texts = [f"user: {e['prompt']} assistant: {e['response']}" for e in made.sft_exchanges[:300]]
@@ -78,4 +83,16 @@ def commands(world: Path) -> dict[str, list[str]]:
             *("critique", "--task", "safety", "--prompts", f"{world}/harmful_dev.txt", "--out", "{out}/run.jsonl"),
             *("--teacher", "{teacher}", "--model", "scripted", "--concurrency", "3"),
         ],
+        "score": [
+            *("score", "--pairs", f"{world}/heldout.jsonl", "--out", "{out}/run.jsonl", "--task", "safety"),
+            *("--judge", "{teacher}", "--model", "scripted"),
+        ],
+        "generate": [
+            *("generate", *model, "--prompts", f"{world}/harmful_dev.txt", *out),
+            *("--completions=2", "--max-new-tokens=3", "--batch-size=4"),
+        ],
+        "compare": ["compare", f"{world}/a.jsonl", f"{world}/b.jsonl", "--judge", "longer", "--judge", "refusal", *out],
+        "export": ["export", f"{world}/pairs.jsonl", "--format", "trl", *out],
+        "explain": ["explain", "ratings", "--group", "1,1,2", "--group", "2,1,2", *out],
+        "bench": ["bench", *model, *dev, "--max-new-tokens=24", "--completions", "{out}/run.jsonl"],
     }

@@ -11,7 +11,10 @@ import torch
 from smidgen.cli import main
 
 DONE = (0, 4)
-_MODULES = ("app", "prepare", "select", "study", "critique", "train")
+_MODULES = (
+    *("app", "prepare", "select", "study", "critique", "train", "score", "generate", "compare", "export"),
+    *("explain", "bench"),
+)
 
 
 def preload() -> None:

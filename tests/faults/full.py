@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.faults.forked import DONE, fork, preload
 from tests.faults.left import damaged
 
-_FIRST_BYTES, _GROWTH = 8192, 1.5
+_FIRST_BYTES, _GROWTH = 4096, 1.5
 
 
 def call(argv: list[str], place: Path, log: Path) -> int:

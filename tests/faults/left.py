@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from safetensors.torch import load_file
 
 _MEASURED = {"pairs_per_second", "tokens_per_second", "peak_memory_bytes"}
+# Of stages that are not named below.
+_EQUAL = {".jsonl", ".txt", ".html", ".png", ".csv"}
 _FILES = {
     "prepare": ("pairs.jsonl", "quarantine.jsonl", "summary.json", "leaks.jsonl"),
     "select": ("subset.csv", "subset_spreadsheet.csv", "features.parquet", "quarantine.jsonl"),
@@ -29,7 +31,9 @@ _FILES = {
 def left_by(stage: str, out: Path) -> dict[str, Any]:
     """The results of a stage that wrote to `out`, and the names of everything in its folder."""
     folder = out / ("run.critique" if stage == "critique" else "run")
-    found: dict[str, Any] = {name: (folder / name).read_bytes() for name in _FILES[stage]}
+    found: dict[str, Any] = {name: (folder / name).read_bytes() for name in _FILES.get(stage, ())}
+    if stage not in _FILES:
+        found = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.suffix in _EQUAL}
     found["names"] = {str(path.relative_to(out)) for path in out.rglob("*")}
     if stage == "train":
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -87,6 +87,95 @@ def test_twice_stops_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "model").exists()
 
 
+# A library that takes half a second to load, and swallows what interrupts it meanwhile.
+_LOADS = """
+import time
+print("loading", flush=True)
+for _ in range(50):
+    try:
+        time.sleep(0.01)
+    except BaseException:
+        print("swallowed", flush=True)
+print("loaded", flush=True)
+"""
+# Loads it from within work that has made something.
+_LATE = (
+    _HEARS
+    + """
+from pathlib import Path
+from smidgen.runs.interrupts import begun, interruptible
+sys.path.insert(0, sys.argv[1])
+
+def work():
+    made = Path(sys.argv[1], "made")
+    made.touch()
+    try:
+        import library
+        while True:
+            pass
+    finally:
+        made.unlink()
+
+with interruptible():
+    try:
+        begun(work) if sys.argv[2] == "begun" else work()
+    except KeyboardInterrupt:
+        print("smidgen: interrupted", file=sys.stderr)
+        sys.exit(130)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "said", "output", "left"),
+    [
+        ("begun", "smidgen: interrupted", "loaded\n", []),
+        ("before", "smidgen: interrupted before it began; run the same command again", "", ["made"]),
+    ],
+)
+def test_what_is_loaded_late_is_loaded_and_then_all_is_put_away(
+    place: str, said: str, output: str, left: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "library.py").write_text(_LOADS)
+    process = started(_LATE, tmp_path, place)
+    assert process.stdout and process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err.strip(), out) == (130, said, output)
+    assert [path.name for path in tmp_path.glob("made")] == left
+
+
+def test_a_program_that_is_itself_being_imported_hears_as_well(tmp_path: Path) -> None:
+    """Whatever stands around the command is no import of its own."""
+    (tmp_path / "study.py").write_text(
+        "from smidgen.runs.interrupts import begun, interruptible\n"
+        "def work():\n    print('at work', flush=True)\n    while True: pass\n"
+        "with interruptible():\n    begun(work)\n"
+    )
+    process = started(_HEARS + "sys.path.insert(0, sys.argv[1])\nimport study", tmp_path)
+    assert process.stdout and process.stdout.readline() == "at work\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT and err.endswith("KeyboardInterrupt\n")
+
+
+@pytest.mark.slow
+def test_a_command_that_loads_more_once_it_has_begun_says_that_it_was_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "p", "chosen": "yes", "rejected": "no"}\n')
+    shown = """
+class Announced:
+    def find_spec(self, name, path=None, target=None):
+        if name == "smidgen.web.app":
+            print("loading", flush=True)
+sys.meta_path.insert(0, Announced())
+"""
+    process = started(_COMMAND.replace("from smidgen", shown + "from smidgen"), "view", tmp_path / "pairs.jsonl")
+    assert process.stdout and process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    code, said = ended(process)
+    assert (code, said.splitlines()[-1]) == (130, "smidgen: interrupted; the same command starts again")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["prepare"], ["train", "dpo"], ["minimize"]], ids=" ".join)
 def test_while_everything_is_still_being_imported(words: list[str], tmp_path: Path) -> None:

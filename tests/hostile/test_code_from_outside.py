@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import json
 import pickle
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import smidgen
 from smidgen.data.templates import load_template
@@ -149,6 +153,86 @@ def test_a_models_own_code_never_runs(kind: str, folder: Path, sprung: Path) -> 
         except SmidgenError:
             continue
     assert not sprung.exists() and not [name for name in set(sys.modules) - before if "theirs" in name]
+
+
+_WEIGHTS = "model.safetensors"
+_INDEX = f"{_WEIGHTS}.index.json"
+
+
+@pytest.mark.parametrize("asked", ["evil.bin", "../secret.safetensors", "/etc/x.safetensors", "", 3, ["a.safetensors"]])
+@pytest.mark.parametrize("kind", ["model", "adapter", "other index"])
+def test_an_index_names_safetensors_beside_it_and_nothing_else(
+    kind: str, asked: Any, folder: Path, sprung: Path, tmp_path: Path
+) -> None:
+    names = list(load_file(folder / _WEIGHTS))
+    (folder / _WEIGHTS).rename(tmp_path / "secret.safetensors")
+    (folder / "evil.bin").write_bytes(pickle.dumps(_Trap(sprung)))
+    index = _INDEX
+    if kind == "other index":
+        index = "other.safetensors.index.json"
+        change(folder / "config.json", transformers_weights=index)
+    (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, asked)}))
+    if kind == "adapter":
+        (tmp_path / "adapter").mkdir()
+        for file in folder.glob("token*"):
+            shutil.copy(file, tmp_path / "adapter")
+        (tmp_path / "adapter" / "adapter_config.json").write_text(
+            json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(folder), "target_modules": ["c_attn"]})
+        )
+        folder = tmp_path / "adapter"
+    for load in (load_language_model, load_reward_model):
+        with pytest.raises(SmidgenError, match="to name safetensors files beside it, got"):
+            load(folder)
+    assert not sprung.exists()
+
+
+def test_weights_in_several_files_are_loaded(folder: Path) -> None:
+    whole = load_language_model(folder).fingerprint
+    weights = load_file(folder / _WEIGHTS)
+    (folder / _WEIGHTS).unlink()
+    parts = {name: f"model-0000{i % 2 + 1}-of-00002.safetensors" for i, name in enumerate(weights)}
+    for part in set(parts.values()):
+        save_file({n: w for n, w in weights.items() if parts[n] == part}, folder / part, metadata={"format": "pt"})
+    (folder / _INDEX).write_text(json.dumps({"metadata": {}, "weight_map": parts}))
+    assert load_language_model(folder).fingerprint == whole
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"_attn_implementation": "owner/kernel"},
+        {"attn_implementation": "owner/kernel@main:forward"},
+        {"attn_implementation": {"": "sdpa", "text_config": "owner/kernel"}},
+        {"experts_implementation": "owner/kernel"},
+        {"text_config": {"attn_implementation": "paged|owner/kernel"}},
+    ],
+)
+def test_no_kernel_is_fetched_because_a_configuration_names_it(values: dict, folder: Path) -> None:
+    change(folder / "config.json", **values)
+    for load in (load_language_model, load_reward_model):
+        with pytest.raises(SmidgenError, match="to name no code from elsewhere, got '"):
+            load(folder)
+
+
+_TEMPLATE = {"type": "TemplateProcessing", "special_tokens": {}, "pair": [{"Sequence": {"id": "A", "type_id": 0}}]}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+        {"post_processor": {**_TEMPLATE, "single": [{"SpecialToken": {"id": "[NO]", "type_id": 0}}]}},
+        {"post_processor": {**_TEMPLATE, "single": [{"Sequence": {"id": "B", "type_id": 0}}]}},
+        {"model": {"type": "Unigram", "unk_id": None, "vocab": [["a", 0.0]], "byte_fallback": False}},
+        {"model": {"type": "WordLevel", "unk_token": "[NO]", "vocab": {"a": 0}}},
+    ],
+)
+def test_a_tokenizer_that_panics_is_an_error_in_words(values: dict, folder: Path) -> None:
+    """Before any work begins; a panic is no exception to Python, so that nothing else would catch it."""
+    change(folder / "tokenizer.json", **values)
+    for load in (load_tokenizer, load_language_model, load_reward_model):
+        with pytest.raises(SmidgenError, match=re.escape(str(folder)) + "'; .*Give a"):
+            load(folder)
 
 
 _ESCAPES = (

@@ -16,13 +16,16 @@ from tests.hostile.mutations import HOSTILE_VALUES, contents
 from tests.hostile.readers import obeys
 from tests.report.conftest import build_run
 
-from smidgen.errors import SmidgenError
+from smidgen.errors import InvalidData, SmidgenError
 from smidgen.evaluation.human import HumanVotes, read_human_verdicts
 from smidgen.evaluation.matches import Match, write_matches
+from smidgen.models.chat.replies import _FILE_KIND, ReplyStore  # pyright: ignore[reportPrivateUsage]
 from smidgen.models.group_rewards import load_group_rewards
+from smidgen.models.reference_store import ReferenceStore
 from smidgen.report.artefacts import read_run
 from smidgen.runs import open_run
 from smidgen.selection.feature_store import _mapped  # pyright: ignore[reportPrivateUsage]
+from smidgen.study.records import StudyRecords
 from smidgen.web.material import read_material
 
 FILES = (
@@ -89,6 +92,42 @@ def test_any_value_in_a_studys_store_is_data_or_an_error_in_words(good: Path, tm
         obeys(look, folder)
 
     law()
+
+
+# An endless table, one that grows to gigabytes, a column made anew for every row, and what happens at a vote.
+_ENDLESS = "WITH RECURSIVE more(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM more) SELECT n"
+_PROGRAMS = (
+    f"CREATE VIEW {{table}} AS {_ENDLESS} AS trial_id, n AS matches, n AS key FROM more",
+    f"CREATE VIEW other AS {_ENDLESS} FROM more",
+    "CREATE TABLE {table} (trial_id, matches, key, big AS (zeroblob(900000000)))",
+    "CREATE TABLE {table} (trial_id, matches, key); CREATE TRIGGER t AFTER INSERT ON {table} BEGIN "
+    "INSERT INTO {table} SELECT zeroblob(900000000), 1, 1 FROM {table}; END",
+    "CREATE VIRTUAL TABLE {table} USING fts5(trial_id, matches, key)",
+)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("program", _PROGRAMS)
+def test_a_store_that_computes_is_refused_before_it_does(program: str, good: Path, tmp_path: Path) -> None:
+    """Reading such a file would take for ever, or any memory."""
+    shutil.copytree(good, tmp_path / "run")
+    write_matches(tmp_path / "run" / "matches.jsonl", MATCHES)
+    readers = {
+        ("study.sqlite", "trials"): (look, lambda folder: StudyRecords(folder / "study.sqlite").n_trials()),
+        ("verdicts.sqlite", "comparison"): (HumanVotes, read_human_verdicts),
+        ("reference.sqlite", "logps"): (lambda folder: ReferenceStore(folder / "reference.sqlite"),),
+        ("replies.sqlite", "replies"): (lambda folder: ReplyStore(folder / "replies.sqlite"),),
+    }
+    for (name, table), readings in readers.items():
+        path = tmp_path / "run" / name
+        path.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute(f"PRAGMA application_id={_FILE_KIND}")
+            database.executescript(program.format(table=table))
+        for read in readings:
+            with pytest.raises(InvalidData, match=f"{name}: expected tables that hold what was written, got '"):
+                read(tmp_path / "run")
+        path.unlink()
 
 
 MATCHES = [

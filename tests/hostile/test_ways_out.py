@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import stat
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +18,11 @@ import yaml
 from tests.hostile.readers import OTHER, PAIR
 from tests.report.conftest import build_run
 
+import smidgen
 from smidgen.cli import main
 from smidgen.cli.app import finish
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.shown import shown
+from smidgen.cli.shown import say, shown, warnings_shown
 from smidgen.data.export.card import Origin, dataset_card
 from smidgen.data.tables import neutralise
 from smidgen.errors import UsageError
@@ -72,6 +76,26 @@ def test_a_link_within_the_folder_is_an_ordinary_file(tmp_path: Path) -> None:
     assert len(read_run(folder).kept) == 3
 
 
+@pytest.mark.parametrize("name", ["certificate.json", "subset.csv", "study.sqlite", "model/config.json"])
+def test_a_pipe_in_a_runs_folder_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    """Whoever opens a pipe that nobody writes to waits for ever."""
+    folder = build_run(tmp_path / "run", n_kept=3)
+    (folder / "model").mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    for read in (read_run, read_material):
+        with pytest.raises(UsageError, match=f"got {name}, which is neither a file nor a folder"):
+            read(folder)
+
+
+def test_a_link_deep_in_a_runs_folder_is_not_followed_either(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(f"{json.dumps(PAIR)}\n{json.dumps(OTHER)}\n")
+    (tmp_path / "made" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "made" / "checkpoints" / "step-1").symlink_to(tmp_path)
+    code, _, err = run("prepare", "--pairs", "pairs.jsonl", "--out", "made")
+    assert code == 2 and "a link checkpoints/step-1 that leads to" in err
+
+
 def test_a_command_writes_nothing_through_a_link(run: Run, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(f"{json.dumps(PAIR)}\n{json.dumps(OTHER)}\n")
     (tmp_path / "precious").write_text("keep me")
@@ -100,7 +124,7 @@ def test_features_are_written_through_no_link(tmp_path: Path) -> None:
     (folder / "filled.json").unlink()
     (folder / "_n.npy").unlink()
     (folder / "_n.npy").symlink_to(precious)
-    with pytest.raises(UsageError, match=r"a link _n\.npy that leads to"):
+    with pytest.raises(UsageError, match=r"a link g-\w+/_n\.npy that leads to"):
         measured()
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
@@ -156,6 +180,31 @@ def test_what_is_printed_moves_no_terminal_and_json_means_what_it_meant(capsys: 
     assert shown("שלום 日本 👩‍👩‍👧 é\n") == "שלום 日本 👩‍👩‍👧 é\n"
 
 
+def test_all_that_is_said_on_the_way_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"the pages of {ESCAPES}")
+    with warnings_shown(), warnings.catch_warnings(action="default"):
+        sys.stderr.write(warnings.formatwarning(UserWarning(f"{ESCAPES} is passed over"), UserWarning, ESCAPES, 1))
+    said = capsys.readouterr().err
+    assert "is passed over" in said and not _OBEYED.search(said)
+
+
+# The first two print what is shown, the third its own help; the last, before anything is imported.
+_PRINT = {"cli/shown.py", "cli/ending.py", "cli/help.py", "cli/__init__.py"}
+_PACKAGE = Path(smidgen.__file__).parent
+
+
+def _prints(source: str) -> bool:
+    """Whether a module writes to its process's output by itself."""
+    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    written = {"print", "sys.stderr.write", "sys.stdout.write", "console.print"}
+    return any(ast.unparse(function) in written for function in calls)
+
+
+def test_nothing_prints_but_what_shows() -> None:
+    found = {p.relative_to(_PACKAGE).as_posix() for p in _PACKAGE.rglob("*.py") if _prints(p.read_text("utf-8"))}
+    assert found == _PRINT and not _prints("'print(1)'") and _prints("def f():\n    print(1)")
+
+
 _FORMULAS = ("=1+1", "+1+cmd|' /C calc'!A0", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠1")
 
 
@@ -180,8 +229,17 @@ def test_a_datasets_card_is_its_own_text_whatever_the_names(text: str) -> None:
     import pyarrow as pa
 
     origin = Origin(sources=[text], how=text, facts={text: text}, limits=[text])
+    schema = pa.table({"prompt": ["a"]}).schema
     card = dataset_card(
-        text, origin, pa.table({"prompt": ["a"]}), path="x.jsonl", file_bytes=1, usage="Use it.\n", remarks=[text]
+        text,
+        origin,
+        schema,
+        n_pairs=1,
+        table_bytes=1,
+        file_bytes=1,
+        path="x.jsonl",
+        usage="Use it.\n",
+        remarks=[text],
     )
     head, body = card.removeprefix("---\n").split("\n---\n", 1)
     assert yaml.safe_load(head)["pretty_name"] == text

@@ -37,9 +37,11 @@ from smidgen.cli.help import Help
 from smidgen.cli.numbers import refuse_fractions
 from smidgen.cli.outcome import Outcome
 from smidgen.cli.presets import preset_settings
+from smidgen.cli.shown import warnings_shown
 from smidgen.cli.wrong_flags import refuse_unknown_settings
 from smidgen.errors import UsageError
 from smidgen.plugins import load_plugins
+from smidgen.runs.interrupts import begun
 from smidgen.settings import parse_overrides, read_settings
 
 COMMANDS = {
@@ -132,7 +134,8 @@ def build_app(
         app.config = (*given, refuse_fractions)
         own_page = asks_for_help(tokens)
         with only_the_outcome(as_json=as_json and not own_page):
-            outcome = app(tokens)
+            command, bound, _ = app.parse_args(tokens)
+            outcome = begun(lambda: command(*bound.args, **bound.kwargs))
         if isinstance(outcome, Outcome):
             return finish(outcome, as_json=as_json)
         if as_json and not own_page:
@@ -172,7 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A hub that cannot be reached is one error at the end, not a line for each try.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
-        return _run(tokens)
+        with warnings_shown():
+            return _run(tokens)
     except BrokenPipeError:
         # The reader (`head`, a pager) has gone; leave nothing for the interpreter to flush into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -186,9 +190,9 @@ def _run(tokens: Sequence[str]) -> int:
             _plug_in(_plugins_among(tokens))
         full_help = "--help-all" in tokens
         return build_app(full_help=full_help, described=tokens[:1] if full_help else ()).meta(tokens) or 0
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
         raise
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:  # what panics in Rust is no Exception
         if failure := failure_of(error, tokens):
             return fail(failure, as_json=as_json)
         fail_by_defect(error, as_json=as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import PositiveInt
 from smidgen.assets import SHIPPED_PROMPTS
 from smidgen.cli.flags import FLAT, RARE, Harmful, Harmless, TemplateName
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.shown import shown
+from smidgen.cli.shown import say
 from smidgen.cli.task_flags import TaskFlags
 from smidgen.data.prompts import load_prompts
 from smidgen.data.templates import load_template
@@ -98,7 +97,7 @@ def bench(
     found = (unfit(p.name, [row.refused[p.name] for row in scores], n_patterns=len(p.patterns)) for p in own)
     warnings = [warning for warning in found if warning]
     for warning in warnings:
-        print(shown(f"warning: {warning}"), file=sys.stderr)
+        say(f"warning: {warning}")
     summary = summarize(scores)
     return Outcome({**summary, "warnings": warnings}, "\n".join([_table(summary), *_headline(summary, own)]))
 

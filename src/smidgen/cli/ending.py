@@ -21,7 +21,7 @@ from typing import Any
 from cyclopts import CycloptsError, UnknownCommandError
 
 from smidgen.cli.outcome import Outcome
-from smidgen.cli.shown import shown
+from smidgen.cli.shown import say, shown
 from smidgen.cli.wrong_flags import wrong_flag
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.runs import explained
@@ -87,7 +87,7 @@ def fail(failure: Failure, *, as_json: bool) -> int:
     if as_json:
         _print_object(failure.data)
         sys.stdout.flush()
-    print(f"smidgen: {shown(failure.message)}", file=sys.stderr)
+    say(f"smidgen: {failure.message}")
     return failure.exit_code
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smidgen.cli.flags import flag_settings
-from smidgen.data.links import refuse_links_out
+from smidgen.data.links import refuse_links_and_pipes
 from smidgen.data.literals import split_reference
 from smidgen.errors import SmidgenError
 from smidgen.plugins import loaded_plugins
@@ -82,7 +82,7 @@ def claimed(
         UsageError: The folder holds something else, or a link that leads out of it.
         SmidgenError: Another process is at work there.
     """
-    refuse_links_out(out, beside=stores)
+    refuse_links_and_pipes(out, beside=stores)
     with held(out):
         yield from _claimed(out, command, arguments, inputs, scratch, stores)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,6 +27,7 @@ from smidgen.cli.flags import (
     Seed,
 )
 from smidgen.cli.outcome import Outcome, claimed, left_out
+from smidgen.cli.shown import say
 from smidgen.data.prepare import write_quarantine
 from smidgen.data.sources import check_sources
 from smidgen.data.tables import write_subset
@@ -109,7 +109,7 @@ def select(
     with (
         claimed(out, "select", arguments, inputs, stores=(WORK,)),
         on_threads(threads),
-        open_executor(executor, address=address, workers=workers, threads=threads, say=_say) as placed,
+        open_executor(executor, address=address, workers=workers, threads=threads, say=say) as placed,
     ):
         features, _ = measure_features(
             lm,
@@ -153,10 +153,6 @@ def select(
         "subset": str(path),
     }
     return Outcome(result, "\n".join(lines), len(prepared.quarantine))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _aligned(

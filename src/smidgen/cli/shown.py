@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Controls but tab and line feed; what turns the direction of writing, or breaks a line; halves of surrogate pairs, for
 # which there is no UTF-8.
@@ -16,3 +20,19 @@ def shown(text: str) -> str:
     'no\\u001b[2J such\nmodel'
     """
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def say(line: str) -> None:
+    """Tell people on standard error what is going on."""
+    print(shown(line), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Inside, warnings are shown as all else is: they name files, and what stands in them."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda *warned, **more: shown(usual(*warned, **more))
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual

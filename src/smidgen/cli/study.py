@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from smidgen.assets import DEMO
 from smidgen.cli import flags
 from smidgen.cli.outcome import Outcome, claimed
 from smidgen.cli.progress import study_progress
+from smidgen.cli.shown import say
 from smidgen.evaluation.patterns import SHIPPED
 from smidgen.report.frontier import frontier_text
 from smidgen.report.html import write_report
@@ -69,7 +69,7 @@ def minimize(**arguments: Any) -> Outcome:
         files.append(arguments["settings"].patterns)
     inputs = [*arguments["pairs"], *arguments["heldout"], arguments["model"], *filter(None, files)]
     with claimed(out, "minimize", arguments, inputs), study_progress() as watch:
-        certificate = run_study(**arguments, watch=watch, say=lambda line: print(line, file=sys.stderr))
+        certificate = run_study(**arguments, watch=watch, say=say)
         if arguments["dry_run"]:
             from smidgen.study.records import StudyRecords
 

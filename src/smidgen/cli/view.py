@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from annotated_types import Interval
 from cyclopts import Parameter
 
 from smidgen.cli.outcome import Outcome
+from smidgen.cli.shown import say
 
 
 def view(
@@ -33,11 +33,7 @@ def view(
     from smidgen.web.holding import open_holding
     from smidgen.web.serve import serve
 
-    app = make_app(open_holding(run, say=_say), say=_say)
-    _say(f"the pages of {run}; Ctrl-C ends them")
-    address = serve(app, port=port, browser=browser, say=_say)
+    app = make_app(open_holding(run, say=say), say=say)
+    say(f"the pages of {run}; Ctrl-C ends them")
+    address = serve(app, port=port, browser=browser, say=say)
     return Outcome({"address": address, "run": str(run)}, f"ended; all of {run} is kept, votes too")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from smidgen.data.stores import refuse_programs
 from smidgen.errors import InvalidData, UsageError
 from smidgen.evaluation.matches import Match, read_matches
 from smidgen.evaluation.raters import a_is_left, rater_order
@@ -230,6 +231,7 @@ def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=30)) as database:
+            refuse_programs(database, path)
             database.execute("PRAGMA synchronous = FULL")
             yield database
     except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:

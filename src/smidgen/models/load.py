@@ -19,12 +19,15 @@ from transformers.activations import NewGELUActivation
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.models.allocator import keep_freed_memory
 from smidgen.models.attention import BESIDE
+from smidgen.models.demands import refuse_demands
 from smidgen.models.memory import refuse_beyond
 from smidgen.models.names import model_name
 from smidgen.runs import atomic_folder, write_text
 
 # Of what safetensors takes.
 _LONGEST_HEADER_BYTES = 100_000_000
+# With letters that hardly any vocabulary holds.
+_ANY_TEXT = "Name a tree: \u6728, \U0001f333."
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -97,6 +100,7 @@ def load_language_model(
     place = _device(device or wanted_device())
     name = str(name_or_path)
     tokenizer = load_tokenizer(name)
+    refuse_demands(name)
     _refuse_too_large(name, dtype, place)
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -147,7 +151,7 @@ def _n_weights(file: Path) -> int:
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """What a library's error says, with its kind where the words alone would be a riddle."""
     return str(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
 
@@ -156,12 +160,15 @@ def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer alone.
 
     Raises:
-        SmidgenError: No tokenizer there, or one without end of text.
+        SmidgenError: No tokenizer there, or one without end of text, or one that fails on a text.
     """
     name = model_name(name_or_path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except Exception as error:  # as above
+        tokenizer.decode(tokenizer(_ANY_TEXT)["input_ids"])
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # as above, and what panics in Rust is no Exception
         raise SmidgenError(
             f"expected a model with its tokenizer in Hugging Face format at {name!r}; {said(error)}. "
             "Give a local folder with tokenizer.json and tokenizer_config.json, or a reachable hub name."

@@ -16,12 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from jinja2 import TemplateError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging
 
 from smidgen.data.templates import Template
 from smidgen.errors import InvalidData, SmidgenError, UsageError
-from smidgen.models.load import DTYPES, LanguageModel, language_model, said, save_language_model
+from smidgen.models.demands import refuse_demands
+from smidgen.models.load import DTYPES, LanguageModel, language_model, load_tokenizer, said, save_language_model
 from smidgen.models.logprobs import computing_in
 from smidgen.models.names import model_name
 from smidgen.models.rewards import Reward
@@ -268,6 +269,7 @@ def _load(name: str, dtype: str, device: str) -> tuple[RewardModel, set[str]]:
     """A one-label classifier in evaluation mode, and the names of its weights that are not in the checkpoint."""
     if dtype not in DTYPES:
         raise UsageError(f"unknown dtype {dtype!r}; expected one of: {', '.join(DTYPES)}")
+    refuse_demands(name)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         # A causal model's configuration says two labels because that is Hugging Face's default.
@@ -279,7 +281,7 @@ def _load(name: str, dtype: str, device: str) -> tuple[RewardModel, set[str]]:
                 "Give a model trained to score answers, not to sort them into classes."
             )
         config.num_labels = 1
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = load_tokenizer(name)
         with _only_errors():
             loaded: Any = AutoModelForSequenceClassification.from_pretrained(
                 name,

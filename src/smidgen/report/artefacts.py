@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.data.links import refuse_links_out
+from smidgen.data.links import refuse_links_and_pipes
+from smidgen.data.stores import refuse_programs
 from smidgen.data.tables import COLUMNS
 from smidgen.errors import InvalidData, UsageError
 from smidgen.report.certificate import Certificate, interval, read_certificate, read_object
@@ -109,7 +110,7 @@ def read_run(folder: Path | str) -> Run:
         InvalidData: An artefact that cannot be read; says which, and what is wrong.
     """
     folder = Path(folder)
-    refuse_links_out(folder, beside=(WORK,))
+    refuse_links_and_pipes(folder, beside=(WORK,))
     if not (folder / "certificate.json").is_file():
         raise UsageError(
             f"expected a finished run at {folder}, found no certificate.json there. "
@@ -156,6 +157,7 @@ def _read_study(
         return (), {}, {}
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            refuse_programs(database, path)
             database.row_factory = sqlite3.Row
             trials = tuple(_trial(row) for row in database.execute("SELECT * FROM trials ORDER BY trial_id"))
             answers: dict[str, tuple[Answer, ...]] = {}

@@ -15,7 +15,6 @@ from typing import Any
 from smidgen import __version__
 from smidgen.errors import SmidgenError, UsageError
 from smidgen.runs.files import LOCK, read_json, sweep, sweep_beside, write_json
-from smidgen.runs.interrupts import holding
 from smidgen.runs.room import room_told
 
 # Of the files that an unfinished run goes on from: to be raised whenever one of them changes its form. Runs from before
@@ -39,8 +38,7 @@ def held(folder: Path | str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _locked(folder / LOCK)
     try:
-        with holding():
-            yield
+        yield
     finally:
         # Removed while it is held, so that nobody's but one's own goes.
         with suppress(FileNotFoundError):

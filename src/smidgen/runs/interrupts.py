@@ -1,4 +1,4 @@
-"""Ctrl-C: once, what is being written is finished and the command ends; twice, everything ends at once.
+"""Ctrl-C: once, what is being written or loaded is finished and the command ends; twice, everything ends at once.
 
 Imports nothing that takes time, since a user may press it before anything has begun.
 """
@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 INTERRUPTED = 130
+# How often it is looked whether what was being imported has been loaded.
+_AGAIN_SECONDS = 0.02
 
 
 @dataclass(slots=True)
@@ -27,14 +29,12 @@ class _State:
         presses: Of Ctrl-C since the command began.
         writing: How many writes are under way, one inside the other.
         waiting: Whether an interrupt waits for them to end.
-        holding: How many runs this process holds.
         instead: What to do at the first press where an exception would do harm; the innermost counts.
     """
 
     presses: int = 0
     writing: int = 0
     waiting: bool = False
-    holding: int = 0
     instead: list[Callable[[], object]] = field(default_factory=list)
 
 
@@ -43,7 +43,9 @@ _state = _State()
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, the first Ctrl-C raises KeyboardInterrupt once no write is under way, and the second ends the process.
+    """Inside, the first Ctrl-C raises KeyboardInterrupt once nothing is being written or imported; the second ends all.
+
+    Before the command has `begun`, there is nothing to wait for: one that comes during an import ends the process.
 
     Nothing changes where the process was started deaf to it, as jobs in the background are, or in another thread. Once
     it was pressed, it stays so: a second press must be heard while threads and workers end.
@@ -57,31 +59,50 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        if signal.getsignal(signal.SIGALRM) is _heard:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
         if not _state.presses and signal.getsignal(signal.SIGINT) is _pressed:
             signal.signal(signal.SIGINT, usual)
+
+
+def begun(work: Callable[[], T]) -> T:
+    """Call what a command is there for: it may have made things, so that an interrupt lets it put them away."""
+    return work()
 
 
 def _pressed(number: int, frame: FrameType | None) -> None:
     _state.presses += 1
     if _state.presses > 1:
         _leave("stopped at once; run the same command again")
-    if not _state.holding and not _state.writing and _is_import(frame):
-        # Nothing has been done, and libraries that are interrupted while they load complain, or swallow it.
+    importing, has_begun = _look(frame)
+    if importing and not has_begun and not _state.writing:
         _leave("interrupted before it began; run the same command again")
+    _heard(number, frame)
+
+
+def _heard(number: int, frame: FrameType | None) -> None:
+    """Heed an interrupt, or be called again where libraries are being loaded, which complain of it or swallow it."""
     if _state.writing:
         _state.waiting = True
+    elif _look(frame)[0]:
+        signal.signal(signal.SIGALRM, _heard)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
     elif _state.instead:
         _state.instead[-1]()
     else:
         raise KeyboardInterrupt
 
 
-def _is_import(frame: FrameType | None) -> bool:
+def _look(frame: FrameType | None) -> tuple[bool, bool]:
+    """Whether something is being imported, and whether the command has begun; what stands around that is not ours."""
+    importing = False
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
+        if frame.f_code is begun.__code__:
+            return importing, True
+        importing = importing or frame.f_code.co_filename.startswith("<frozen importlib")
         frame = frame.f_back
-    return False
+    return importing, False
 
 
 def _leave(message: str) -> None:
@@ -109,16 +130,6 @@ def uninterrupted() -> Iterator[None]:
     if _state.waiting and not _state.writing:
         _state.waiting = False
         raise KeyboardInterrupt
-
-
-@contextmanager
-def holding() -> Iterator[None]:
-    """Inside, this process is at work on a run."""
-    _state.holding += 1
-    try:
-        yield
-    finally:
-        _state.holding -= 1
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from smidgen import __version__
-from smidgen.data.links import refuse_links_out
+from smidgen.data.links import refuse_links_and_pipes
 from smidgen.data.tokens import EncodedPair
 from smidgen.errors import SmidgenError
 from smidgen.pairs import PairTable
@@ -126,8 +126,7 @@ class FeatureStore:
         decides = {"version": __version__, "pairs": self._pairs, "block": self._block, "group": group.decides()}
         folder = self._folder / f"{group.name}-{content_hash(decides)}"
         # Columns are written in place, and so would be what a link leads to.
-        refuse_links_out(self._folder)
-        refuse_links_out(folder)
+        refuse_links_and_pipes(self._folder)
         marker = read_json(folder / _MARKER) if (folder / _MARKER).exists() else {"rows": 0, "shapes": {}}
         if marker["rows"] < self._n_rows:
             starts = range(marker["rows"], self._n_rows, self._block)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from smidgen.evaluation.statistics import Estimate, mean_difference, non_inferior, score_difference
-from smidgen.study.plan import Candidate, Trial
 
 if TYPE_CHECKING:
+    from smidgen.study.plan import Candidate, Trial  # a report's reader waits for no training to be imported
     from smidgen.study.records import TrialRecord
 
 T = TypeVar("T")

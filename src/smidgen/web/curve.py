@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from smidgen.data.stores import refuse_programs
 from smidgen.errors import InvalidData
 from smidgen.evaluation.statistics import Interval
 from smidgen.report.artefacts import Run, Trial, confirm_trials, read_run
@@ -108,6 +109,7 @@ class Curve:
         rows: dict[tuple[int, int], tuple[str, dict[str, tuple[str, bool]]]] = {}
         try:
             with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+                refuse_programs(database, self._path)
                 for name, trial in columns.items():
                     for harmful, index, prompt, text, refused in database.execute(
                         "SELECT harmful, prompt_index, prompt, completion, refused FROM scores "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smidgen.data.links import refuse_links_out
+from smidgen.data.links import refuse_links_and_pipes
 from smidgen.data.prepare import prepare_pairs
 from smidgen.errors import InvalidData, SmidgenError
 from smidgen.pairs import PreferencePair
@@ -53,7 +53,7 @@ def read_material(run: Path) -> Material:
         UsageError: No data file, or a link that leads out of the folder.
         InvalidData: Nothing usable in it, or an artefact that cannot be read.
     """
-    refuse_links_out(run, beside=(WORK,))
+    refuse_links_and_pipes(run, beside=(WORK,))
     if run.is_file() or (run / "pairs.jsonl").is_file():
         prepared = prepare_pairs(str(run), max_bad_fraction=1.0)
         n_out = len(prepared.quarantine)

@@ -54,6 +54,8 @@ def serve(app: ASGIApp, *, port: int = 0, browser: bool = True, say: Callable[[s
             proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
+        # Not after the address is known: an interrupt would wait for what is still being imported.
+        config.load()
         # An interrupt is how it is meant to end, and a request to terminate ends it alike; the server has finished its
         # requests by then.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from smidgen.cli.flags import (
     TemplateName,
 )
 from smidgen.cli.outcome import Outcome
+from smidgen.cli.shown import say
 from smidgen.cli.train_run import DEFAULT_UPKEEP, Job, UpkeepFlags, train_into
 from smidgen.data.answers import prepare_answers
 from smidgen.data.templates import load_template
@@ -84,7 +84,7 @@ def kto_unpaired(
             max_bad_fraction=max_bad_fraction,
         )
         if advice := balance_advice(prepared.encoded, **weights):
-            print(f"smidgen: note: {advice}", file=sys.stderr)
+            say(f"smidgen: note: {advice}")
 
         def run(*, on_log: OnLog) -> TrainingLog:
             store = ReferenceStore(out / "reference.sqlite")

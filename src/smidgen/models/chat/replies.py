@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from smidgen.data.stores import refuse_programs
 from smidgen.errors import SmidgenError
 from smidgen.models.chat.base import NoReply, Reply, Sampling
 from smidgen.models.chat.budget import Usage
@@ -93,6 +94,7 @@ class ReplyStore:
         (n_tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
         if n_tables and kind != _FILE_KIND:
             raise SmidgenError(f"expected a file of replies at {self._path}, got another kind. Name another file.")
+        refuse_programs(self._database, self._path)
         execute("PRAGMA journal_mode=WAL")
         # A killed process loses nothing; a power cut loses what came since the last of these frequent checkpoints.
         execute("PRAGMA synchronous=NORMAL")
