@@ -150,7 +150,7 @@ def main() -> None:
     print(write_table(rows, about, asked.out))
 
 
-def scored_pairs(source: str, tokenizer: Any, positions: int) -> list[EncodedPair]:
+def scored_pairs(source: str, tokenizer: Any, positions: int) -> Sequence[EncodedPair]:
     """The pairs, each with both scores.
 
     Raises:

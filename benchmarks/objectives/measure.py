@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +41,7 @@ class Ground:
     lm: LanguageModel
     start: LanguageModel
     material: Material
-    heldout: list[EncodedPair]
+    heldout: Sequence[EncodedPair]
     harmful: list[str]
     harmless: list[str]
     completions: list[str]
@@ -99,7 +100,7 @@ def reward_model(
     return rm
 
 
-def scored(encoded: list[EncodedPair], pairs: list[PreferencePair], judge: Reward) -> list[EncodedPair]:
+def scored(encoded: Sequence[EncodedPair], pairs: list[PreferencePair], judge: Reward) -> list[EncodedPair]:
     """The pairs with the judge's rewards as their external scores."""
     chosen, rejected = (
         judge([p.prompt for p in pairs], texts)

@@ -229,14 +229,15 @@ def test_a_datasets_card_is_its_own_text_whatever_the_names(text: str) -> None:
     import pyarrow as pa
 
     origin = Origin(sources=[text], how=text, facts={text: text}, limits=[text])
+    schema = pa.table({"prompt": ["a"]}).schema
     card = dataset_card(
         text,
         origin,
-        pa.schema({"prompt": pa.string()}),
+        schema,
         n_pairs=1,
         table_bytes=1,
-        path="x.jsonl",
         file_bytes=1,
+        path="x.jsonl",
         usage="Use it.\n",
         remarks=[text],
     )

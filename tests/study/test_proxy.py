@@ -1,5 +1,6 @@
 """A model trained on a share of the pairs, to stand in for the one trained on all: drawn by idx, trained once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from smidgen.training.loop import Recipe
 RECIPE = Recipe(steps=2, batch_size=2, dtype="float32")
 
 
-def encoded_pairs(lm: LanguageModel, n: int = 20) -> list[EncodedPair]:
+def encoded_pairs(lm: LanguageModel, n: int = 20) -> Sequence[EncodedPair]:
     pairs = [plain_pair(i, f"Name tree {i}.", "The oak.", "I can't help.") for i in range(n)]
     return encode_pairs(pairs, load_template("plain"), lm.tokenizer)[0]
 

@@ -22,14 +22,7 @@ from transformers.utils import logging
 from smidgen.data.templates import Template
 from smidgen.errors import InvalidData, SmidgenError, UsageError
 from smidgen.models.demands import refuse_demands
-from smidgen.models.load import (
-    DTYPES,
-    LanguageModel,
-    language_model,
-    load_tokenizer,
-    said,
-    save_language_model,
-)
+from smidgen.models.load import DTYPES, LanguageModel, language_model, load_tokenizer, said, save_language_model
 from smidgen.models.logprobs import computing_in
 from smidgen.models.names import model_name
 from smidgen.models.rewards import Reward
