@@ -66,6 +66,12 @@ def test_rows_left_out_are_counted_and_listed(run: Run) -> None:
     assert len(prepare_pairs("out").pairs) == 5
 
 
+def test_an_exports_settings_make_the_same_export(run: Run) -> None:
+    assert run("export", "pairs.jsonl", "--format", "trl", "--out", "out")[0] == 0
+    assert run("export", "--config", "out/settings.yaml", "--out", "again")[0] == 0
+    assert Path("again/train.jsonl").read_bytes() == Path("out/train.jsonl").read_bytes()
+
+
 def test_a_dry_run_writes_nothing(run: Run) -> None:
     code, out, _ = run("export", "pairs.jsonl", "--format", "trl", "--out", "out", "--dry-run")
     assert code == 0

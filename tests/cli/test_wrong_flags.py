@@ -96,6 +96,7 @@ def test_a_wrong_flag_is_named_with_its_nearest(command_line: Run, argv: tuple[s
     ("text", "said"),
     [
         ("prompt: 3\nmodle: x\n", "bad.yaml: unknown settings modle, prompt; did you mean model for modle? See"),
+        ("dleta: 1\nwhatever: 2\nwiterations: 3\n", "whatever, witerations; did you mean delta for dleta? See"),
         ("modle: x\n", "bad.yaml: unknown setting modle; did you mean model? See `smidgen minimize --help-all`"),
         ("recipe:\n  lerning_rate: 1\n", "unknown setting recipe.lerning_rate; did you mean recipe.learning_rate?"),
         ("recipe: {epochs: 1, x: 2}\ny: {z: 3}\n", "bad.yaml: unknown settings recipe.x, y; leave them out."),

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 import smidgen
 from smidgen.data.templates import load_template
 from smidgen.errors import SmidgenError
+from smidgen.models.demands import refuse_demands
 from smidgen.models.load import LanguageModel, load_language_model, load_tokenizer, save_language_model
 from smidgen.models.reward_model import load_reward_model
 from smidgen.pairs import messages_from
@@ -195,6 +196,20 @@ def test_weights_in_several_files_are_loaded(folder: Path) -> None:
         save_file({n: w for n, w in weights.items() if parts[n] == part}, folder / part, metadata={"format": "pt"})
     (folder / _INDEX).write_text(json.dumps({"metadata": {}, "weight_map": parts}))
     assert load_language_model(folder).fingerprint == whole
+
+
+def test_weights_that_a_configuration_names_are_not_read_as_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be larger than the memory."""
+    change(folder / "config.json", transformers_weights=_WEIGHTS)
+    read, usual = [], Path.read_text
+
+    def noted(path: Path, **how: Any) -> str:
+        read.append(path.name)
+        return usual(path, **how)
+
+    monkeypatch.setattr(Path, "read_text", noted)
+    refuse_demands(str(folder))
+    assert "config.json" in read and _WEIGHTS not in read
 
 
 @pytest.mark.parametrize(

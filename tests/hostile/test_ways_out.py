@@ -96,6 +96,25 @@ def test_a_link_deep_in_a_runs_folder_is_not_followed_either(run: Run, tmp_path:
     assert code == 2 and "a link checkpoints/step-1 that leads to" in err
 
 
+def test_what_stands_hidden_beside_a_run_is_not_its_own(tmp_path: Path) -> None:
+    """A virtual environment's python is a link out of wherever it stands."""
+    folder = build_run(tmp_path / "run", n_kept=2)
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    assert len(read_run(folder).kept) == len(read_material(folder).kept) == 2
+
+
+@pytest.mark.parametrize("unseen", [".hidden", WORK])
+def test_no_link_leads_through_what_is_not_looked_at(unseen: str, tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", n_kept=2)
+    (folder / unseen).mkdir()
+    (folder / unseen / "config.json").symlink_to(tmp_path / "secret.json")
+    (folder / "other").symlink_to(unseen)
+    for read in (read_run, read_material):
+        with pytest.raises(UsageError, match="a link other that leads to"):
+            read(folder)
+
+
 def test_a_command_writes_nothing_through_a_link(run: Run, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(f"{json.dumps(PAIR)}\n{json.dumps(OTHER)}\n")
     (tmp_path / "precious").write_text("keep me")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,17 @@ def test_a_published_classifier_scores_as_its_own_code_does_row_by_row(
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(rm.score(PROMPTS, ANSWERS, PLAIN), expected, atol=1e-5)
     assert rm.lm.model.config.pad_token_id == peer.config.pad_token_id
+
+
+def test_a_classifier_whose_tokenizer_has_no_end_of_text_scores(tiny: LanguageModel, tmp_path: Path) -> None:
+    tokenizer = copy.deepcopy(tiny.tokenizer)
+    end = tokenizer.eos_token_id
+    tokenizer.eos_token = None
+    rm = load_reward_model(saved_classifier("bert", tokenizer, tmp_path / "bert"))
+    assert rm.lm.tokenizer.eos_token_id is None
+    rows = rm.encode(PROMPTS, ANSWERS, PLAIN)
+    assert rows and all(row[-1] != end for row in rows)
+    assert np.isfinite(rm.score(PROMPTS, ANSWERS, PLAIN)).all()
 
 
 def test_a_padding_token_of_its_own_is_kept_to(rm: RewardModel, causal: Path, tmp_path: Path) -> None:

@@ -38,7 +38,6 @@ class Hub:
 
 def export(
     source: Annotated[str, Parameter(metavar="PAIRS|RUN")],
-    /,
     *,
     format: Annotated[str, Parameter(metavar="NAME")],
     out: Out,

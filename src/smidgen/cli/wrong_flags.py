@@ -76,8 +76,8 @@ def _unknown(kind: str, names: Sequence[str], known: Iterable[str]) -> str:
     near = {name: [parts[part] for part in get_close_matches(name.rpartition(".")[2], parts, n=1)] for name in names}
     several = len(names) > 1
     hints = [f"{found[0]} for {name}" if several else found[0] for name, found in near.items() if found]
-    hint = f"did you mean {', '.join(hints)}?" if hints else "leave it out."
-    return f"unknown {kind}{'s' * several} {', '.join(names)}; {hint.replace('it', 'them') if several else hint}"
+    hint = f"did you mean {', '.join(hints)}?" if hints else f"leave {'them' if several else 'it'} out."
+    return f"unknown {kind}{'s' * several} {', '.join(names)}; {hint}"
 
 
 def _missing(error: MissingArgumentError, name: str) -> str:

@@ -30,7 +30,8 @@ def refuse_demands(name: str) -> None:
         for found in _kernels(config):
             _refuse(name, "config.json to name no code from elsewhere", found, "Take that setting out of it")
         own = config.get("transformers_weights")
-        for index in {_INDEX, own if isinstance(own, str) else _INDEX}:
+        # It may name the weights themselves, which are not to be read as text.
+        for index in {_INDEX, own if isinstance(own, str) and own.endswith(".json") else _INDEX}:
             shards = _object(name, index).get("weight_map")
             for shard in shards.values() if isinstance(shards, dict) else ():
                 if not isinstance(shard, str) or not _SHARD.fullmatch(shard):

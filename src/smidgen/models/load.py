@@ -156,11 +156,15 @@ def said(error: BaseException) -> str:
     return str(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
 
 
-def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(name_or_path: str | Path, *, ends_texts: bool = True) -> PreTrainedTokenizerBase:
     """Load a tokenizer alone.
 
+    Args:
+        name_or_path: A model's folder or hub name.
+        ends_texts: Refuse one without end of text, which whoever trains or writes answers needs.
+
     Raises:
-        SmidgenError: No tokenizer there, or one without end of text, or one that fails on a text.
+        SmidgenError: No tokenizer there, or one that fails on a text, or one without end of text where that is needed.
     """
     name = model_name(name_or_path)
     try:
@@ -173,7 +177,7 @@ def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
             f"expected a model with its tokenizer in Hugging Face format at {name!r}; {said(error)}. "
             "Give a local folder with tokenizer.json and tokenizer_config.json, or a reachable hub name."
         ) from error
-    if tokenizer.eos_token_id is None:
+    if ends_texts and tokenizer.eos_token_id is None:
         raise SmidgenError(f"the tokenizer of {name!r} has no end-of-text token; set eos_token in its configuration.")
     return tokenizer
 

@@ -281,7 +281,8 @@ def _load(name: str, dtype: str, device: str) -> tuple[RewardModel, set[str]]:
                 "Give a model trained to score answers, not to sort them into classes."
             )
         config.num_labels = 1
-        tokenizer = load_tokenizer(name)
+        # Those of BERT's kind have no end of text.
+        tokenizer = load_tokenizer(name, ends_texts=False)
         with _only_errors():
             loaded: Any = AutoModelForSequenceClassification.from_pretrained(
                 name,

@@ -88,17 +88,15 @@ def collate_pairs(
 def _beside(pairs: Sequence[EncodedPair]) -> dict[str, Tensor | None]:
     """What a loss may take besides log-probabilities; None for what any of the pairs lacks."""
 
-    def column(values: Sequence[float | None]) -> Tensor | None:
-        known = [value for value in values if value is not None]
-        return torch.tensor(known) if len(known) == len(values) else None
+    # Looked at once: a table makes every pair anew, with all its tokens.
+    beside = [(p.chosen_score, p.rejected_score, p.weight, p.group, p.idx) for p in pairs]
 
-    return {
-        "chosen_score": column([p.chosen_score for p in pairs]),
-        "rejected_score": column([p.rejected_score for p in pairs]),
-        "pair_weight": column([p.weight for p in pairs]),
-        "group": column([p.group for p in pairs]),
-        "idx": torch.tensor([p.idx for p in pairs]),
-    }
+    def column(place: int) -> Tensor | None:
+        known = [values[place] for values in beside if values[place] is not None]
+        return torch.tensor(known) if len(known) == len(beside) else None
+
+    names = ("chosen_score", "rejected_score", "pair_weight", "group", "idx")
+    return {name: column(place) for place, name in enumerate(names)}
 
 
 def check_objective(objective: str | Loss, pairs: Sequence[EncodedPair]) -> None:
