@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cyclopts import App
+from tests.foreground import HEARS
 
 from smidgen.cli import main
 from smidgen.cli.app import COMMANDS, build_app
@@ -259,10 +260,8 @@ def test_a_defect_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_ctrl_c_ends_in_a_sentence() -> None:
     script = (
-        "import signal, sys, time, smidgen.cli.prepare as module\n"
+        f"{HEARS}import time, smidgen.cli.prepare as module\n"
         "from smidgen.cli import main\n"
-        # A job in the background of a shell is started deaf to SIGINT, and so would this one be.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait():\n    print('started', flush=True); time.sleep(60)\n"
         "module.prepare = wait\n"
         "sys.exit(main(['prepare']))\n"

@@ -6,13 +6,13 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.foreground import COMMAND
 from tests.synthesis.scripted_teacher import WITHHELD, Teacher, Turns, spread, teaching, well_behaved
 
 from smidgen.cli import main
@@ -290,16 +290,8 @@ class Pause:
 @contextmanager
 def stopped(teacher: Teacher, pause: Pause, how: signal.Signals) -> Iterator[subprocess.Popen[str]]:
     """A run of the command that was stopped while its questions waited for answers."""
-    script = (
-        "import signal, sys\n"
-        "from smidgen.cli import main\n"
-        # A job in the background of a shell is started deaf to SIGINT, and so would this one be.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"sys.exit(main({list(critique(teacher, '--concurrency', '3'))!r}))\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    command = [*COMMAND, *critique(teacher, "--concurrency", "3")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert pause.reached.wait(120)
             process.send_signal(how)
@@ -346,7 +338,7 @@ def test_two_at_once_do_not_harm_each_other(run: Run, tmp_path: Path) -> None:
         with stopped(teacher, pause, signal.Signals.SIGCONT) as process:
             code, _, err = run(*critique(teacher))
             assert code == 1
-            assert f"expected pairs.critique for this process alone, got one that process {process.pid} is at" in err
+            assert f"expected pairs.critique for this process alone, got one where process {process.pid} is at work" in err
             pause.go.set()
             assert process.wait(60) == 0
         assert "done before" in run(*critique(teacher))[1]

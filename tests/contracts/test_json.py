@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.foreground import COMMAND
 from tests.report.conftest import build_run
 
 from smidgen.assets import COMPLETION_FLAGS, DEMO
@@ -222,7 +223,7 @@ def test_a_dry_run_says_what_is_done_already(run: Run) -> None:
 
 @pytest.mark.slow
 def test_pages_end_with_their_outcome(world: Path) -> None:
-    command = [sys.executable, "-m", "smidgen", "view", "pairs.jsonl", "--no-browser", "--json"]
+    command = [*COMMAND, "view", "pairs.jsonl", "--no-browser", "--json"]
     with subprocess.Popen(
         command, cwd=world, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
     ) as process:

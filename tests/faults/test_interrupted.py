@@ -14,11 +14,8 @@ from pathlib import Path
 
 import pytest
 from tests.faults.left import left_by
+from tests.foreground import HEARS, PROGRAM
 from tests.synthesis.scripted_teacher import teaching
-
-# A job in the background of a shell is started deaf to SIGINT, and so would these be.
-_HEARS = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-_COMMAND = _HEARS + "from smidgen.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def started(script: str, *argv: str | Path) -> subprocess.Popen[str]:
@@ -42,7 +39,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 # Writes a file of ten lines, one a tenth of a second, as the command line's handler is installed.
 _WRITES = (
-    _HEARS
+    HEARS
     + """
 import time
 from pathlib import Path
@@ -100,7 +97,7 @@ print("loaded", flush=True)
 """
 # Loads it from within work that has made something.
 _LATE = (
-    _HEARS
+    HEARS
     + """
 from pathlib import Path
 from smidgen.runs.interrupts import begun, interruptible
@@ -152,7 +149,7 @@ def test_a_program_that_is_itself_being_imported_hears_as_well(tmp_path: Path) -
         "def work():\n    print('at work', flush=True)\n    while True: pass\n"
         "with interruptible():\n    begun(work)\n"
     )
-    process = started(_HEARS + "sys.path.insert(0, sys.argv[1])\nimport study", tmp_path)
+    process = started(HEARS + "sys.path.insert(0, sys.argv[1])\nimport study", tmp_path)
     assert process.stdout and process.stdout.readline() == "at work\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -169,7 +166,7 @@ class Announced:
             print("loading", flush=True)
 sys.meta_path.insert(0, Announced())
 """
-    process = started(_COMMAND.replace("from smidgen", shown + "from smidgen"), "view", tmp_path / "pairs.jsonl")
+    process = started(PROGRAM.replace("from smidgen", shown + "from smidgen"), "view", tmp_path / "pairs.jsonl")
     assert process.stdout and process.stdout.readline() == "loading\n"
     process.send_signal(signal.SIGINT)
     code, said = ended(process)
@@ -184,7 +181,7 @@ sys.meta_path.insert(0, Announced())
 @pytest.mark.parametrize("words", [["--help"], ["prepare"], ["train", "dpo"], ["minimize"]], ids=" ".join)
 def test_while_everything_is_still_being_imported(words: list[str], tmp_path: Path) -> None:
     """From the moment that the command line is called, no traceback."""
-    script = _COMMAND.replace("sys.exit", "print('up', flush=True); sys.exit")
+    script = PROGRAM.replace("sys.exit", "print('up', flush=True); sys.exit")
     draw = random.Random(str(words))
     for _ in range(3):
         process = started(script, *words)
@@ -215,7 +212,7 @@ def test_a_training_that_was_interrupted_says_how_to_go_on_and_does(
         return [word.replace("{out}", str(tmp_path / out)) for word in commands["train"]]
 
     for _ in range(2):
-        process = started(_COMMAND, *argv("stopped"))
+        process = started(PROGRAM, *argv("stopped"))
         there = set((tmp_path / "stopped" / "run" / "checkpoints").glob("step-*"))
         wait_for(process, lambda there=there: bool(set(tmp_path.glob("stopped/run/checkpoints/step-*")) - there))
         process.send_signal(signal.SIGINT)
@@ -223,7 +220,7 @@ def test_a_training_that_was_interrupted_says_how_to_go_on_and_does(
         names = {path.name for path in tmp_path.glob("stopped/run/**/*")}
         assert not {name for name in names if name.endswith(".part") or name == "run.lock"}
     for out in ("stopped", "whole"):
-        assert ended(started(_COMMAND, *argv(out)))[0] in (0, 4)
+        assert ended(started(PROGRAM, *argv(out)))[0] in (0, 4)
     assert left_by("train", tmp_path / "stopped") == left_by("train", tmp_path / "whole")
 
 
@@ -235,7 +232,7 @@ def test_a_study_with_workers_ends_without_a_word_from_them(commands: dict[str, 
     # Workers import the main module again, so it has to be one.
     script = tmp_path / "smidgen_here.py"
     script.write_text(
-        f"import signal, sys\nif __name__ == '__main__':\n    {_COMMAND.replace(chr(10), chr(10) + '    ')}\n"
+        f"import signal, sys\nif __name__ == '__main__':\n    {PROGRAM.replace(chr(10), chr(10) + '    ')}\n"
     )
     store = tmp_path / "run" / "study.sqlite"
     for ready in (store.exists, lambda: store.exists() and store.stat().st_size > 50_000):
@@ -260,9 +257,9 @@ def test_a_study_with_workers_ends_without_a_word_from_them(commands: dict[str, 
 def test_a_critique_ends_in_order(commands: dict[str, list[str]], tmp_path: Path) -> None:
     with teaching() as teacher:
         words = [w.replace("{out}", str(tmp_path)).replace("{teacher}", teacher.url) for w in commands["critique"]]
-        process = started(_COMMAND, *words)
+        process = started(PROGRAM, *words)
         wait_for(process, lambda: len(teacher.asked) > 4)
         process.send_signal(signal.SIGINT)
         assert ended(process) == (130, "smidgen: interrupted; run the same command again to resume")
-        assert ended(started(_COMMAND, *words))[0] == 0
+        assert ended(started(PROGRAM, *words))[0] == 0
     assert json.loads((tmp_path / "run.critique" / "summary.json").read_text())["counts"]["pairs"] > 0

@@ -44,7 +44,7 @@ def names(folder: Path) -> set[str]:
 def test_the_second_process_is_refused_with_the_firsts_number_until_that_one_dies(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with holder(folder) as first:
-        with pytest.raises(SmidgenError, match=rf"process {first.pid} is at work in. Wait.*--out"), held(folder):
+        with pytest.raises(SmidgenError, match=rf"process {first.pid} is at work. Wait.*--out"), held(folder):
             pass
         assert names(folder) == {LOCK}
         first.send_signal(signal.SIGKILL)
@@ -92,7 +92,7 @@ def test_every_command_that_writes_a_run_is_refused(
         code = main(COMMANDS[command])
         said = capsys.readouterr().err
         assert code == 1, said
-        assert f"expected {folder} for this process alone, got one that process {os.getpid()} is at work in" in said
+        assert f"expected {folder} for this process alone, got one where process {os.getpid()} is at work" in said
         assert names(folder) == before
         assert not Path("run.jsonl").exists()
 

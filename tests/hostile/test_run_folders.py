@@ -16,7 +16,8 @@ from tests.hostile.mutations import HOSTILE_VALUES, contents
 from tests.hostile.readers import obeys
 from tests.report.conftest import build_run
 
-from smidgen.errors import InvalidData, SmidgenError
+from smidgen.cli.export import export
+from smidgen.errors import InvalidData, SmidgenError, UsageError
 from smidgen.evaluation.human import HumanVotes, read_human_verdicts
 from smidgen.evaluation.matches import Match, write_matches
 from smidgen.models.chat.replies import _FILE_KIND, ReplyStore  # pyright: ignore[reportPrivateUsage]
@@ -214,3 +215,13 @@ def _index() -> str:
     from smidgen.models.group_rewards import INDEX
 
     return INDEX
+
+
+def test_no_link_out_of_a_run_is_exported(good: Path, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere.csv"
+    shutil.copytree(good, folder)
+    (folder / "subset.csv").rename(elsewhere)
+    (folder / "subset.csv").symlink_to(elsewhere)
+    with pytest.raises(UsageError, match=r"link subset\.csv that leads to"):
+        export(str(folder), format="trl", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

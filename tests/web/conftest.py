@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from tests.foreground import COMMAND
 from tests.report.conftest import _pairs, build_run  # pyright: ignore[reportPrivateUsage]
 
 from smidgen.data.prepare import prepare_pairs
@@ -121,7 +121,7 @@ def served(run: Path, *flags: str, browser: str = "") -> Iterator[Served]:
         browser: The command that it opens as the user's browser; none where empty.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "smidgen", "view", str(run), *([] if browser else ["--no-browser"]), *flags],
+        [*COMMAND, "view", str(run), *([] if browser else ["--no-browser"]), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

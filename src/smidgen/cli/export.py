@@ -118,8 +118,10 @@ def _told(
 def _read(source: str, license: str | None, max_bad_fraction: float) -> tuple[Prepared, Origin, list[Path | str]]:
     """The pairs, what their card says of them, and the files that both come from."""
     from smidgen.data.export import Origin
+    from smidgen.data.links import refuse_links_and_pipes
     from smidgen.data.prepare import prepare_pairs
     from smidgen.data.subsets import SUBSET, read_subset
+    from smidgen.selection.features import WORK
 
     run = Path(source)
     if not (run / SUBSET).is_file():
@@ -127,6 +129,7 @@ def _read(source: str, license: str | None, max_bad_fraction: float) -> tuple[Pr
             raise UsageError(f"expected {SUBSET} in the run {run}, got none; let the run end first, or give pairs.")
         prepared = prepare_pairs(source, max_bad_fraction=max_bad_fraction)
         return prepared, Origin(sources=[_name(source)], license=license), [source]
+    refuse_links_and_pipes(run, beside=(WORK,))
     prepared = read_subset(run)
     found = [run / name for name in (SUBSET, "certificate.json", "settings.yaml") if (run / name).is_file()]
     settings = read_settings(run / "settings.yaml") if run / "settings.yaml" in found else {}

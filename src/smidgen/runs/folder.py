@@ -72,8 +72,8 @@ def _take(lock: int, path: Path) -> None:
     except BlockingIOError:
         number = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
         raise SmidgenError(
-            f"expected {path.parent} for this process alone, got one that process {number or 'of unknown number'} is "
-            "at work in. Wait for it to end, or give another --out."
+            f"expected {path.parent} for this process alone, got one where process {number or 'of unknown number'} is "
+            "at work. Wait for it to end, or give another --out."
         ) from None
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
