@@ -338,7 +338,7 @@ def test_two_at_once_do_not_harm_each_other(run: Run, tmp_path: Path) -> None:
         with stopped(teacher, pause, signal.Signals.SIGCONT) as process:
             code, _, err = run(*critique(teacher))
             assert code == 1
-            assert f"expected pairs.critique for this process alone, got one where process {process.pid} is at work" in err
+            assert f"pairs.critique for this process alone, got one where process {process.pid} is at work" in err
             pause.go.set()
             assert process.wait(60) == 0
         assert "done before" in run(*critique(teacher))[1]
