@@ -53,9 +53,9 @@ def bench(
     """
     if completions and completions.exists():
         raise UsageError(f"--completions {completions} exists; nothing is overwritten. Give another file.")
-    for name in (model, *([of_task.after] if of_task and of_task.after else [])):
-        model_name(name)
     flags = of_task or TaskFlags()
+    for name in filter(None, (model, flags.after)):
+        model_name(name)
     if flags.asks_for_one:
         from smidgen.cli.bench_task import bench_task
 

@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from smidgen.data.stores import refuse_programs
 from smidgen.errors import InvalidData, UsageError
 from smidgen.evaluation.matches import Match, read_matches
 from smidgen.evaluation.raters import a_is_left, rater_order
 from smidgen.evaluation.verdicts import LOSS, TIE, WIN, Verdict
-from smidgen.runs import content_hash
+from smidgen.runs import content_hash, refuse_programs
 
 VOTES = "verdicts.sqlite"
 MATCHES = "matches.jsonl"

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from smidgen.data.stores import refuse_programs
 from smidgen.errors import SmidgenError
 from smidgen.models.load import LanguageModel, computing_dtype
 from smidgen.models.logprobs import score_answers
@@ -45,7 +44,6 @@ class ReferenceStore:
         held = "stored reference log-probabilities"
         do = "Delete the file; what it held is computed again."
         with open_database(self._path, held=held, do=do) as connection:
-            refuse_programs(connection, self._path)
             connection.execute("PRAGMA journal_mode=WAL")
             yield connection
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from smidgen.data.links import refuse_links_and_pipes
-from smidgen.data.stores import refuse_programs
 from smidgen.data.tables import COLUMNS
 from smidgen.errors import InvalidData, UsageError
 from smidgen.report.certificate import Certificate, interval, read_certificate, read_object
+from smidgen.runs import refuse_programs
 from smidgen.selection.features import WORK, Features, read_features
 from smidgen.settings import read_settings
 

@@ -1,6 +1,6 @@
 """A run's folder: files appear whole or not at all, what is done stays done, and one process at a time is at work."""
 
-from smidgen.runs.databases import open_database
+from smidgen.runs.databases import open_database, refuse_programs
 from smidgen.runs.files import (
     LOCK,
     atomic_folder,
@@ -32,6 +32,7 @@ __all__ = [
     "open_database",
     "open_run",
     "read_json",
+    "refuse_programs",
     "remove_folder",
     "room_told",
     "run_async",

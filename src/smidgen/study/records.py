@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from smidgen.data.stores import refuse_programs
 from smidgen.errors import SmidgenError
 from smidgen.evaluation.endpoints import degenerate
 from smidgen.runs import open_database, uninterrupted
@@ -68,7 +67,6 @@ class StudyRecords:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         held, do = "a study's trials", "Bring the file back, or give another folder for the study to start anew."
         with open_database(self.path, held=held, do=do) as connection:
-            refuse_programs(connection, self.path)
             yield connection
 
     def add(self, trial: Trial, result: TrialResult) -> None:

@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.data.stores import refuse_programs
 from smidgen.errors import InvalidData
 from smidgen.evaluation.statistics import Interval
 from smidgen.report.artefacts import Run, Trial, confirm_trials, read_run
@@ -17,6 +16,7 @@ from smidgen.report.frontier import ARM_NAMES, frontier
 from smidgen.report.frontier_marks import comparators, selector_of, selector_roles
 from smidgen.report.spots import Drawn, Spot, drawn_frontier
 from smidgen.report.verdict import verdict
+from smidgen.runs import refuse_programs
 
 # Markers of the drawing as characters.
 _GLYPHS = {"o": "●", "v": "▼", "^": "▲", "s": "■", "D": "◆", "P": "✚"}

@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from smidgen.data.stores import refuse_programs
 from smidgen.errors import SmidgenError
 from smidgen.models.chat.base import NoReply, Reply, Sampling
 from smidgen.models.chat.budget import Usage
 from smidgen.pairs import Messages
-from smidgen.runs import room_told
+from smidgen.runs import refuse_programs, room_told
 
 # "smdg", which tells these files from other SQLite files.
 _FILE_KIND = 0x736D6467
